@@ -1,0 +1,213 @@
+//! One group: a directory of the same name in each tree that it needs.
+
+use std::{
+    collections::BTreeMap,
+    fs::{self, DirBuilder, File, OpenOptions},
+    io::{ErrorKind, Write},
+    os::unix::fs::DirBuilderExt,
+    path::{Path, PathBuf},
+};
+
+use chain::{Doing, Error, Remedy, Result};
+use nix::{
+    errno::Errno,
+    sys::signal::{Signal, kill},
+    unistd::Pid,
+};
+
+use crate::{hierarchy::Hierarchies, process};
+
+/// The trees of v1 that a setting can need, and v2's, by name.
+pub(crate) const TREES: [&str; 4] = ["memory", "cpu", "cpuacct", "pids"];
+/// The v2 tree, which on a hybrid machine has no controllers, but can kill a group at once.
+pub(crate) const V2: &str = "v2";
+
+/// A group's directories. Trees that are mounted together share one.
+#[derive(Debug, Clone, Default)]
+pub(crate) struct Group {
+    dirs: BTreeMap<&'static str, PathBuf>,
+    /// The directories that we made, in the order in which they were made.
+    made: Vec<PathBuf>,
+}
+
+impl Group {
+    /// The group `name` below the caller's own, in the trees for which `wanted` says yes.
+    pub(crate) fn new(
+        hierarchies: &Hierarchies,
+        name: &str,
+        wanted: impl Fn(&'static str, &Path) -> bool,
+    ) -> Self {
+        let trees = TREES.iter().filter_map(|tree| Some((*tree, hierarchies.v1(tree)?)));
+        let trees = trees.chain(hierarchies.v2().map(|own| (V2, own)));
+        let dirs = trees.map(|(tree, own)| (tree, own.join(name))).filter(|(tree, dir)| wanted(tree, dir));
+        Self { dirs: dirs.collect(), made: Vec::new() }
+    }
+
+    /// The group's directory in a tree, if it is there.
+    pub(crate) fn dir(&self, tree: &str) -> Option<&Path> {
+        self.dirs.get(tree).map(PathBuf::as_path)
+    }
+
+    pub(crate) fn is_empty(&self) -> bool {
+        self.dirs.is_empty()
+    }
+
+    /// Each directory once.
+    fn places(&self) -> Vec<PathBuf> {
+        let mut places: Vec<_> = self.dirs.values().cloned().collect();
+        places.sort();
+        places.dedup();
+        places
+    }
+
+    /// Makes the directories that are missing, and those above them. With `fresh` one that is there
+    /// already is an error: somebody else's.
+    pub(crate) fn make(&mut self, fresh: bool) -> Result<()> {
+        for dir in self.places() {
+            let missing: Vec<_> = dir.ancestors().take_while(|dir| !dir.exists()).collect();
+            if missing.is_empty() && fresh {
+                return Err(Error::os(format!("make the group {}", dir.display()), Errno::EEXIST));
+            }
+            for dir in missing.into_iter().rev() {
+                self.make_one(dir)?;
+            }
+        }
+        Ok(())
+    }
+
+    fn make_one(&mut self, dir: &Path) -> Result<()> {
+        match DirBuilder::new().mode(0o755).create(dir) {
+            Ok(()) => self.made.push(dir.into()),
+            // Another cg-set made it just now.
+            Err(error) if error.kind() == ErrorKind::AlreadyExists => {}
+            Err(error) => {
+                let advice = "run as root, or in a group that is delegated to you";
+                return Err(error)
+                    .doing(|| format!("make the group {}", dir.display()))
+                    .remedy(Errno::EACCES, advice)
+                    .remedy(Errno::EROFS, "the cgroup filesystem is mounted read-only here")
+                    .remedy(Errno::EAGAIN, "a limit on the number of groups is reached");
+            }
+        }
+        Ok(())
+    }
+
+    /// Makes the v2 directory, where it can be had: it is a means to kill, not a limit.
+    pub(crate) fn make_brake(&mut self, hierarchies: &Hierarchies, name: &str) {
+        let Some(dir) = hierarchies.v2().map(|own| own.join(name)) else { return };
+        if DirBuilder::new().mode(0o755).create(&dir).is_ok() {
+            self.made.push(dir.clone());
+            self.dirs.insert(V2, dir);
+        }
+    }
+
+    /// Opens the files through which a process joins. On v1 and v2 writing 0 moves the writer with
+    /// all its threads (cgroups(7)); the right to do so is that of the opener (Linux 5.16).
+    pub(crate) fn doors(&self) -> Result<Vec<File>> {
+        let open = |dir: PathBuf| {
+            let procs = dir.join("cgroup.procs");
+            OpenOptions::new().write(true).open(&procs).doing(|| format!("open {}", procs.display()))
+        };
+        self.places().into_iter().map(open).collect()
+    }
+
+    /// Moves a running process in, with all its threads.
+    pub(crate) fn move_in(&self, pid: i32) -> Result<()> {
+        for mut door in self.doors()? {
+            door.write_all(pid.to_string().as_bytes())
+                .doing(|| format!("move process {pid} into the group"))
+                .remedy(Errno::ESRCH, "it has ended")
+                .remedy(Errno::EACCES, "only root may move another user's process")
+                .remedy(
+                    Errno::EINVAL,
+                    "a kernel thread cannot be moved, nor a real-time process without a budget",
+                )?;
+        }
+        Ok(())
+    }
+
+    /// The processes in the group, in ascending order. A process of a pid namespace that cannot be
+    /// seen from here has the number 0.
+    pub(crate) fn processes(&self) -> Vec<i32> {
+        let mut pids: Vec<_> = self.dirs.values().flat_map(|dir| processes_in(dir)).collect();
+        pids.sort_unstable();
+        pids.dedup();
+        pids
+    }
+
+    /// Kills everything in the group and in the groups below it, and waits until it is gone.
+    pub(crate) fn kill_all(&self) -> Result<()> {
+        if let Some(dir) = self.dir(V2) {
+            // Linux 5.14. At once, so that nothing can fork away from it; what follows only waits.
+            let _ = fs::write(dir.join("cgroup.kill"), "1");
+        }
+        if let Some(dir) = self.dir("pids") {
+            let _ = fs::write(dir.join("pids.max"), "0");
+        }
+        loop {
+            let trees = self.dirs.values().flat_map(|dir| tree(dir));
+            let mut pids: Vec<_> = trees.flat_map(|dir| processes_in(&dir)).collect();
+            pids.sort_unstable();
+            pids.dedup();
+            match pids.first() {
+                None => return Ok(()),
+                Some(0) => {
+                    return Err(Error::new(
+                        "kill what is left in the group",
+                        "it has processes of another pid namespace",
+                    ));
+                }
+                Some(_) => {}
+            }
+            for pid in &pids {
+                let _ = kill(Pid::from_raw(*pid), Signal::SIGKILL);
+            }
+            for pid in pids {
+                process::wait_until_gone(pid)?;
+            }
+        }
+    }
+
+    /// Removes the group's directories and the groups below them. It must have no processes.
+    pub(crate) fn remove(&self) -> Result<()> {
+        for dir in self.places() {
+            for dir in tree(&dir).iter().rev() {
+                remove_dir(dir)?;
+            }
+        }
+        Ok(())
+    }
+
+    /// Removes only what [`Group::make`] made.
+    pub(crate) fn unmake(&self) -> Result<()> {
+        self.made.iter().rev().try_for_each(|dir| remove_dir(dir))
+    }
+}
+
+fn remove_dir(dir: &Path) -> Result<()> {
+    match fs::remove_dir(dir) {
+        Err(error) if error.kind() != ErrorKind::NotFound => Err(error)
+            .doing(|| format!("remove the group {}", dir.display()))
+            .remedy(Errno::EBUSY, "it has processes or groups in it"),
+        _ => Ok(()),
+    }
+}
+
+fn processes_in(dir: &Path) -> Vec<i32> {
+    let list = fs::read_to_string(dir.join("cgroup.procs")).unwrap_or_default();
+    list.lines().filter_map(|line| line.parse().ok()).collect()
+}
+
+/// A group's directory and all below it, each after the one that holds it.
+fn tree(dir: &Path) -> Vec<PathBuf> {
+    let mut found = vec![dir.to_path_buf()];
+    let mut at = 0;
+    while let Some(dir) = found.get(at) {
+        let entries = fs::read_dir(dir).into_iter().flatten().flatten();
+        let below = entries.filter(|entry| entry.file_type().is_ok_and(|kind| kind.is_dir()));
+        let below: Vec<_> = below.map(|entry| entry.path()).collect();
+        found.extend(below);
+        at += 1;
+    }
+    found
+}

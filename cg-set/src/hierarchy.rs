@@ -1,0 +1,171 @@
+//! Where the groups are: for each controller the directory of the caller's own group.
+//!
+//! On cgroup v1 each controller, or a few together, has a tree of its own; on a hybrid machine there
+//! is a v2 tree without controllers beside them (cgroups(7)).
+
+use std::{
+    ffi::OsString,
+    fs,
+    os::unix::ffi::OsStringExt,
+    path::{Path, PathBuf},
+};
+
+use chain::{Doing, Error, Result};
+
+/// One mounted tree of groups, and the caller's place in it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+struct Hierarchy {
+    /// The v1 controllers in it; empty for v2.
+    controllers: Vec<String>,
+    /// The directory of the group that the caller is in.
+    own: PathBuf,
+}
+
+/// All mounted trees in which the caller's own group can be seen.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct Hierarchies(Vec<Hierarchy>);
+
+impl Hierarchies {
+    /// Reads /proc/self/cgroup and /proc/self/mountinfo (cgroups(7), proc_pid_mountinfo(5)).
+    pub(crate) fn read() -> Result<Self> {
+        let read = |file: &str| fs::read(file).doing(|| format!("find the cgroups in {file}"));
+        Ok(Self::parse(&read("/proc/self/cgroup")?, &read("/proc/self/mountinfo")?))
+    }
+
+    fn parse(cgroup: &[u8], mountinfo: &[u8]) -> Self {
+        let groups: Vec<_> = lines(cgroup).filter_map(group).collect();
+        let mut found: Vec<Hierarchy> = Vec::new();
+        for mount in lines(mountinfo).filter_map(mount) {
+            let mounted = groups.iter().find(|(controllers, _)| match controllers.as_slice() {
+                [] => mount.v2,
+                [first, ..] => !mount.v2 && mount.options.iter().any(|option| option == first),
+            });
+            let Some((controllers, path)) = mounted else { continue };
+            // A mount of a part of the tree shows the own group only if that lies in the part.
+            let Ok(below) = path.strip_prefix(&mount.root) else { continue };
+            let own = if below.as_os_str().is_empty() { mount.point } else { mount.point.join(below) };
+            if !found.iter().any(|hierarchy| hierarchy.controllers == *controllers) {
+                found.push(Hierarchy { controllers: controllers.clone(), own });
+            }
+        }
+        Self(found)
+    }
+
+    /// The caller's own group in the tree of a v1 controller.
+    pub(crate) fn v1(&self, controller: &str) -> Option<&Path> {
+        let has = |hierarchy: &&Hierarchy| hierarchy.controllers.iter().any(|name| name == controller);
+        self.0.iter().find(has).map(|hierarchy| hierarchy.own.as_path())
+    }
+
+    /// The same where a setting cannot do without it.
+    pub(crate) fn v1_for(&self, setting: &str, controller: &str) -> Result<&Path> {
+        self.v1(controller).ok_or_else(|| {
+            let v2 = self.v2().and_then(|own| fs::read_to_string(own.join("cgroup.controllers")).ok());
+            let error = Error::new(setting, format!("no cgroup v1 {controller} controller is mounted here"));
+            if v2.is_some_and(|list| list.split_whitespace().any(|name| name == controller)) {
+                error.hint("it is on cgroup v2, which this version of cg-set does not set")
+            } else {
+                error.hint("see /proc/cgroups for what the kernel has")
+            }
+        })
+    }
+
+    /// The caller's own group in the v2 tree.
+    pub(crate) fn v2(&self) -> Option<&Path> {
+        self.0
+            .iter()
+            .find(|hierarchy| hierarchy.controllers.is_empty())
+            .map(|hierarchy| hierarchy.own.as_path())
+    }
+}
+
+fn lines(text: &[u8]) -> impl Iterator<Item = &[u8]> {
+    text.split(|byte| *byte == b'\n').filter(|line| !line.is_empty())
+}
+
+/// `4:memory:/a/b` as controllers and path.
+fn group(line: &[u8]) -> Option<(Vec<String>, PathBuf)> {
+    let mut fields = line.splitn(3, |byte| *byte == b':').skip(1);
+    let controllers = String::from_utf8_lossy(fields.next()?);
+    let controllers = controllers.split(',').filter(|name| !name.is_empty()).map(str::to_owned).collect();
+    Some((controllers, OsString::from_vec(fields.next()?.to_vec()).into()))
+}
+
+struct Mount {
+    root: PathBuf,
+    point: PathBuf,
+    v2: bool,
+    options: Vec<String>,
+}
+
+/// A line of mountinfo, if it is of a cgroup filesystem.
+fn mount(line: &[u8]) -> Option<Mount> {
+    let fields: Vec<_> = line.split(|byte| *byte == b' ').collect();
+    let dash = fields.iter().skip(6).position(|field| *field == b"-")? + 6;
+    let v2 = match *fields.get(dash + 1)? {
+        b"cgroup" => false,
+        b"cgroup2" => true,
+        _ => return None,
+    };
+    let options = String::from_utf8_lossy(fields.get(dash + 3)?).split(',').map(str::to_owned).collect();
+    Some(Mount { root: unescape(fields[3]), point: unescape(fields[4]), v2, options })
+}
+
+/// Undoes the kernel's `\040` for space, tab, newline and backslash.
+fn unescape(field: &[u8]) -> PathBuf {
+    let mut plain = Vec::with_capacity(field.len());
+    let mut rest = field;
+    while let Some((&byte, after)) = rest.split_first() {
+        let octal =
+            after.get(..3).filter(|_| byte == b'\\').and_then(|digits| std::str::from_utf8(digits).ok());
+        match octal.and_then(|digits| u8::from_str_radix(digits, 8).ok()) {
+            Some(escaped) => {
+                plain.push(escaped);
+                rest = &after[3..];
+            }
+            None => {
+                plain.push(byte);
+                rest = after;
+            }
+        }
+    }
+    OsString::from_vec(plain).into()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use proptest::prelude::*;
+
+    const CGROUP: &[u8] = b"4:memory:/a/b\n2:cpu,cpuacct:/\n1:name=systemd:/\n0::/u\n";
+
+    #[test]
+    fn the_own_group_is_found_in_each_tree() {
+        let mounts = b"35 31 0:31 / /sys/fs/cgroup/memory rw - cgroup cgroup rw,memory
+32 31 0:29 / /sys/fs/cgroup/cpu,cpuacct rw shared:3 - cgroup cgroup rw,cpu,cpuacct
+41 31 0:38 / /sys/fs/cgroup/unified rw - cgroup2 cgroup2 rw
+27 1 254:0 / / rw - ext4 /dev/vda rw
+";
+        let found = Hierarchies::parse(CGROUP, mounts);
+        assert_eq!(found.v1("memory"), Some(Path::new("/sys/fs/cgroup/memory/a/b")));
+        assert_eq!(found.v1("cpuacct"), Some(Path::new("/sys/fs/cgroup/cpu,cpuacct")));
+        assert_eq!(found.v2(), Some(Path::new("/sys/fs/cgroup/unified/u")));
+        assert_eq!(found.v1("pids"), None);
+    }
+
+    #[test]
+    fn a_mount_of_a_part_of_the_tree_counts_only_if_the_group_is_in_it() {
+        let inside = b"35 31 0:31 /a /mnt/a\\040b rw - cgroup cgroup rw,memory\n";
+        assert_eq!(Hierarchies::parse(CGROUP, inside).v1("memory"), Some(Path::new("/mnt/a b/b")));
+        let outside = b"35 31 0:31 /other /mnt rw - cgroup cgroup rw,memory\n";
+        assert_eq!(Hierarchies::parse(CGROUP, outside).v1("memory"), None);
+    }
+
+    proptest! {
+        #[test]
+        fn no_input_panics(bytes in proptest::collection::vec(any::<u8>(), 0..200), line in "[ -~]{0,80}") {
+            let _ = Hierarchies::parse(&bytes, &bytes);
+            let _ = Hierarchies::parse(CGROUP, format!("1 1 0:1 {line} - cgroup cgroup rw,{line}").as_bytes());
+        }
+    }
+}

@@ -1,0 +1,151 @@
+//! cgroup limits as a link of a chain: a group for NEXT alone that is gone after it, or a named one
+//! that stays (cgroups(7)). This version sets cgroup v1, alone or beside v2 on a hybrid machine.
+
+mod args;
+mod group;
+mod hierarchy;
+mod named;
+mod oom;
+mod process;
+mod v1;
+
+pub use args::{Args, Cores, Count, GroupName, Settings};
+
+use std::{ffi::OsString, fs::File, io::Write};
+
+use chain::{Birth, Doing, Ended, Ending, Launch, Limit, Link, Result, Size};
+use nix::sys::signal::Signal;
+
+use group::Group;
+use hierarchy::Hierarchies;
+
+/// NEXT held to limits.
+#[derive(Debug)]
+pub struct CgSet {
+    settings: Settings,
+    name: Option<GroupName>,
+    hierarchies: Option<Hierarchies>,
+    group: Group,
+    doors: Vec<File>,
+    kills_before: u64,
+}
+
+impl CgSet {
+    /// A group for NEXT alone, removed after it with everything that still runs in it.
+    pub fn transient(settings: Settings) -> Self {
+        Self {
+            settings,
+            name: None,
+            hierarchies: None,
+            group: Group::default(),
+            doors: Vec::new(),
+            kills_before: 0,
+        }
+    }
+
+    /// A group that stays: made if it is missing, set, and joined by NEXT.
+    pub fn named(name: GroupName, settings: Settings) -> Self {
+        Self { name: Some(name), ..Self::transient(settings) }
+    }
+
+    /// Says on stderr who was killed for passing the memory limit, if somebody was.
+    fn report_memory(&self, ended: &Ended) {
+        let Some(mem) = v1::read(&self.group).mem else { return };
+        let kills = v1::oom_kills(&self.group).unwrap_or(0);
+        if kills <= self.kills_before {
+            return;
+        }
+        let path = self.group.dir("memory").and_then(|dir| dir.file_name()).and_then(|name| name.to_str());
+        let victim = path.and_then(|name| oom::last_victim(&format!("/{name}")));
+        let next = ended.next.display();
+        let who = match (victim, ended.pid) {
+            (Some((name, pid)), _) => format!("{name} (pid {pid})"),
+            (None, Some(pid)) if ended.ending == Ending::Killed(Signal::SIGKILL) => {
+                format!("{next} (pid {pid})")
+            }
+            (None, _) => format!("a process of {next}"),
+        };
+        chain::note(self.name(), &memory_note(mem, &who, v1::memory_limit_hits(&self.group) > 0));
+    }
+}
+
+fn memory_note(mem: Limit<Size>, who: &str, own_limit: bool) -> String {
+    if own_limit {
+        format!("mem={mem}: {who} was killed for passing it; raise mem=")
+    } else {
+        format!(
+            "mem={mem}: {who} was killed because memory ran out outside this limit; raise the limit above it"
+        )
+    }
+}
+
+impl Link for CgSet {
+    fn name(&self) -> &'static str {
+        "cg-set"
+    }
+
+    fn words(&self) -> Vec<OsString> {
+        let name = self.name.iter().flat_map(|name| ["--name".into(), name.as_str().into()]);
+        name.chain(self.settings.words()).collect()
+    }
+
+    fn steps(&self) -> Vec<String> {
+        let mut steps = vec![match &self.name {
+            None => "make a group below the caller's own".to_owned(),
+            Some(name) => format!("make the group {name} if it is missing"),
+        }];
+        steps.extend(self.settings.words().iter().map(|word| format!("set {}", word.display())));
+        steps.push("move the command into the group".into());
+        if self.name.is_none() {
+            steps.push("after the command: kill what is left in the group, and remove it".into());
+        }
+        steps
+    }
+
+    fn prepare(&mut self, launch: &mut Launch) -> Result<()> {
+        launch.supervise();
+        let hierarchies = Hierarchies::read()?;
+        v1::check(&self.settings, &hierarchies)?;
+        if let Some(name) = &self.name {
+            named::open(&hierarchies, name, &self.settings)?;
+        }
+        self.hierarchies = Some(hierarchies);
+        Ok(())
+    }
+
+    fn make(&mut self, _birth: &mut Birth) -> Result<()> {
+        let Some(hierarchies) = &self.hierarchies else { return Ok(()) };
+        if let Some(name) = &self.name {
+            self.group = named::open(hierarchies, name, &self.settings)?;
+            self.group.make(false)?;
+        } else {
+            let name = format!("{}{}.{}", args::TRANSIENT, std::process::id(), process::own_start_time()?);
+            self.group = Group::new(hierarchies, &name, |tree, _| v1::needs(&self.settings, tree));
+            self.group.make(true)?;
+            self.group.make_brake(hierarchies, &name);
+        }
+        v1::apply(&self.settings, &self.group)?;
+        self.kills_before = v1::oom_kills(&self.group).unwrap_or(0);
+        self.doors = self.group.doors()?;
+        Ok(())
+    }
+
+    fn enter(&mut self) -> Result<()> {
+        for door in &mut self.doors {
+            door.write_all(b"0").doing(|| "move the command into its group".into())?;
+        }
+        Ok(())
+    }
+
+    fn after(&mut self, ended: &Ended) -> Result<()> {
+        self.report_memory(ended);
+        match (&self.name, ended.ending) {
+            (None, _) => {
+                self.group.kill_all()?;
+                self.group.remove()
+            }
+            (Some(_), Ending::NotRun) => self.group.unmake(),
+            (Some(_), _) => Ok(()),
+        }
+    }
+}

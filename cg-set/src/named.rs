@@ -1,0 +1,104 @@
+//! Groups that stay: made, set, shown, filled with running processes, removed.
+
+use std::fmt::Write;
+
+use chain::{Error, Result};
+
+use crate::{
+    args::{GroupName, Settings},
+    group::Group,
+    hierarchy::Hierarchies,
+    process, v1,
+};
+
+/// What to do with a named group when there is no command to run in it.
+#[derive(Debug)]
+pub(crate) enum Task {
+    /// Make it if it is missing, set it, move processes in.
+    Change { settings: Settings, pids: Vec<i32> },
+    /// Print its settings and its processes.
+    Show,
+    /// Remove it.
+    Remove,
+}
+
+/// Does it, or with `dry_run` says what it would do.
+pub(crate) fn carry_out(name: &GroupName, task: &Task, dry_run: bool) -> Result<()> {
+    let hierarchies = Hierarchies::read()?;
+    match task {
+        Task::Change { settings, pids } => change(&hierarchies, name, settings, pids, dry_run),
+        Task::Show => show(name, &existing(&hierarchies, name)?),
+        Task::Remove if dry_run => {
+            existing(&hierarchies, name)?;
+            chain::print(&format!("remove the group {name}\n")).map(drop)
+        }
+        Task::Remove => remove(name, &existing(&hierarchies, name)?),
+    }
+}
+
+/// The group's directories that are there or that `settings` needs.
+pub(crate) fn open(hierarchies: &Hierarchies, name: &GroupName, settings: &Settings) -> Result<Group> {
+    v1::check(settings, hierarchies)?;
+    let group = Group::new(hierarchies, name.as_str(), |tree, dir| v1::needs(settings, tree) || dir.is_dir());
+    if group.is_empty() { Err(missing(name)) } else { Ok(group) }
+}
+
+fn existing(hierarchies: &Hierarchies, name: &GroupName) -> Result<Group> {
+    open(hierarchies, name, &Settings::default())
+}
+
+fn missing(name: &GroupName) -> Error {
+    Error::new(format!("group {name}"), "there is none of this name below the caller's own")
+        .hint(format!("make it with a setting, such as cg-set --name {name} mem=max"))
+}
+
+fn change(
+    hierarchies: &Hierarchies,
+    name: &GroupName,
+    settings: &Settings,
+    pids: &[i32],
+    dry_run: bool,
+) -> Result<()> {
+    let mut group = open(hierarchies, name, settings)?;
+    if dry_run {
+        let mut steps = format!("make the group {name} if it is missing\n");
+        for word in settings.words() {
+            let _ = writeln!(steps, "set {}", word.display());
+        }
+        for pid in pids {
+            let _ = writeln!(steps, "move process {pid} into the group {name}");
+        }
+        return chain::print(&steps).map(drop);
+    }
+    let changed = group
+        .make(false)
+        .and_then(|()| v1::apply(settings, &group))
+        .and_then(|()| pids.iter().try_for_each(|pid| group.move_in(*pid)));
+    if changed.is_err() {
+        // Only what was not there before goes; why the change failed matters more than this.
+        let _ = group.unmake();
+    }
+    changed
+}
+
+fn show(name: &GroupName, group: &Group) -> Result<()> {
+    let mut text = format!("group={name}\n");
+    for word in v1::read(group).words() {
+        let _ = writeln!(text, "{}", word.display());
+    }
+    for pid in group.processes() {
+        let name = process::name(pid).unwrap_or_else(|| "?".into());
+        let _ = writeln!(text, "process={pid} {}", chain::one_line(&name));
+    }
+    chain::print(&text).map(drop)
+}
+
+fn remove(name: &GroupName, group: &Group) -> Result<()> {
+    match group.processes().len() {
+        0 => group.remove(),
+        1 => Err(Error::new(format!("remove the group {name}"), "it has a process")
+            .hint(format!("cg-set --name {name} shows it"))),
+        count => Err(Error::new(format!("remove the group {name}"), format!("it has {count} processes"))
+            .hint(format!("cg-set --name {name} shows them"))),
+    }
+}

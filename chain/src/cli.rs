@@ -1,0 +1,185 @@
+//! The command line that every program shares, and the one `main` that they all call.
+
+use std::{
+    ffi::{OsStr, OsString},
+    io::{self, Write},
+    os::{fd::RawFd, unix::ffi::OsStrExt},
+    process::ExitCode,
+};
+
+use clap::{Parser, error::ErrorKind};
+
+use crate::{
+    error::{Doing, Error, FAILED, Result},
+    launch::Plan,
+    link::{Ending, Links},
+    next::Next,
+    signals,
+};
+
+/// A program: its command line, and what that asks for.
+pub trait Tool: Parser {
+    /// What the command line asks for. Pure: it only looks at words.
+    fn job(self) -> Result<Job>;
+}
+
+/// What a command line asks for.
+pub enum Job {
+    /// Run NEXT behind these links.
+    Launch {
+        /// The links, outermost first.
+        links: Links,
+        /// NEXT and its arguments.
+        next: Vec<OsString>,
+        /// The options that all programs share.
+        options: Options,
+    },
+    /// Something without NEXT, such as showing a group.
+    Do(Box<dyn FnOnce() -> Result<()>>),
+}
+
+/// The options that all programs share.
+#[derive(Debug, Clone, Default, clap::Args)]
+pub struct Options {
+    /// Tell in words what the kernel would be asked, one line a step, and do nothing
+    #[arg(short = 'n', long)]
+    pub dry_run: bool,
+    /// Let this open file descriptor reach NEXT (only 0, 1 and 2 do); may be repeated
+    #[arg(long = "keep-fd", value_name = "N", value_parser = clap::value_parser!(i32).range(0..))]
+    pub keep_fds: Vec<RawFd>,
+}
+
+impl Options {
+    /// The words that give these options to a lone tool.
+    pub fn words(&self) -> Vec<OsString> {
+        self.keep_fds.iter().flat_map(|fd| ["--keep-fd".into(), fd.to_string().into()]).collect()
+    }
+}
+
+/// The words after the options: the tool's settings, then NEXT.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Operands {
+    /// What belongs to the tool.
+    pub settings: Vec<OsString>,
+    /// The command, without the `--` in front of it. Empty if there is none.
+    pub next: Vec<OsString>,
+}
+
+impl Operands {
+    /// Splits `words` at the first `--`, or where `is_setting`, asked with the word and its place,
+    /// says no. What looks like an option is an error, not a setting and not NEXT.
+    pub fn split(words: Vec<OsString>, mut is_setting: impl FnMut(usize, &OsStr) -> bool) -> Result<Self> {
+        let ends = |(at, word): (usize, &OsString)| word == "--" || !is_setting(at, word);
+        let end = words.iter().enumerate().position(ends).unwrap_or(words.len());
+        let mut settings = words;
+        let mut next = settings.split_off(end);
+        let dashes = next.first().is_some_and(|word| word == "--");
+        let mut looked_at = settings.iter().chain(next.first().filter(|_| !dashes));
+        if let Some(option) = looked_at.find(|word| word.as_bytes().starts_with(b"-")) {
+            return Err(Error::new(option.display().to_string(), "not an option here")
+                .hint("options come before operands, and --help lists them"));
+        }
+        if dashes {
+            next.remove(0);
+        }
+        Ok(Self { settings, next })
+    }
+}
+
+/// Text from the command line that is not a path must be UTF-8.
+pub fn text<'a>(what: &str, word: &'a OsStr) -> Result<&'a str> {
+    word.to_str().ok_or_else(|| Error::new(format!("{what} {}", word.display()), "not UTF-8"))
+}
+
+/// Runs a program from its command line to its exit status.
+pub fn main<T: Tool>() -> ExitCode {
+    let name = T::command().get_name().to_owned();
+    let ending = match T::try_parse() {
+        Ok(tool) => tool.job().and_then(run),
+        Err(usage) => help_or_usage_error(&name, &usage),
+    };
+    match ending {
+        Ok(Ending::Exited(status)) => ExitCode::from(status),
+        Ok(Ending::Killed(signal)) => signals::die_of(signal),
+        Ok(Ending::NotRun) => ExitCode::SUCCESS,
+        Err(error) => {
+            complain(&name, &error);
+            ExitCode::from(error.status())
+        }
+    }
+}
+
+fn run(job: Job) -> Result<Ending> {
+    match job {
+        Job::Launch { links, next, options } => {
+            let mut plan = Plan { links, next: Next::new(next)?, keep_fds: options.keep_fds };
+            if options.dry_run {
+                plan.prepare()?;
+                return print(&plan.steps().map(|step| step + "\n").collect::<String>());
+            }
+            plan.run()
+        }
+        Job::Do(act) => act().map(|()| Ending::NotRun),
+    }
+}
+
+/// Writes what was asked for to stdout, where a full disk or a closed pipe is an error as well.
+pub fn print(text: &str) -> Result<Ending> {
+    let mut out = io::stdout().lock();
+    out.write_all(text.as_bytes()).and_then(|()| out.flush()).doing(|| "write to stdout".into())?;
+    Ok(Ending::NotRun)
+}
+
+/// The one line on stderr. If stderr is gone there is nobody to tell.
+fn complain(tool: &str, error: &Error) {
+    let _ = writeln!(io::stderr(), "{}", error.line(tool));
+}
+
+/// A line on stderr about the command, which is no error of ours: a limit that it passed.
+pub fn note(tool: &str, text: &str) {
+    let _ = writeln!(io::stderr(), "{tool}: {}", crate::error::one_line(text));
+}
+
+/// clap's answer: help and version go to stdout; an error becomes the design's one line.
+fn help_or_usage_error(name: &str, usage: &clap::Error) -> Result<Ending> {
+    let text = usage.render().to_string();
+    match usage.kind() {
+        ErrorKind::DisplayHelp | ErrorKind::DisplayVersion => print(&text),
+        _ => {
+            let what = text.lines().take_while(|line| !line.trim().is_empty());
+            let what = what.map(str::trim).collect::<Vec<_>>().join(" ");
+            let what = what.strip_prefix("error: ").unwrap_or(&what);
+            Err(Error::new(what, "").hint(format!("see {name} --help")).with_status(FAILED))
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn split(words: &str) -> Result<Operands> {
+        let words = words.split(' ').map(Into::into).collect();
+        Operands::split(words, |_, word| word.as_bytes().contains(&b'='))
+    }
+
+    #[test]
+    fn settings_end_at_the_dashes_or_at_the_first_word_that_is_none() {
+        for line in ["a=1 b=2 -- sh -c x=1", "a=1 b=2 sh -c x=1"] {
+            let operands = split(line).expect(line);
+            assert_eq!(operands.settings, ["a=1", "b=2"]);
+            assert_eq!(operands.next, ["sh", "-c", "x=1"]);
+        }
+    }
+
+    #[test]
+    fn only_the_first_dashes_are_taken() {
+        assert_eq!(split("a=1 -- env -- b=1").expect("splits").next, ["env", "--", "b=1"]);
+    }
+
+    #[test]
+    fn an_option_after_an_operand_is_not_taken_for_the_command() {
+        assert!(split("a=1 --name x").is_err());
+        assert_eq!(split("a=1 -- --name x").expect("splits").next, ["--name", "x"]);
+    }
+}

@@ -1,0 +1,35 @@
+//! The launch that every chainbox program shares.
+//!
+//! A program is one [`Link`] or a row of them in front of NEXT, the command. A [`Tool`] says which
+//! from its command line; [`main`] does the rest: it prepares the links, makes the namespaces,
+//! runs NEXT behind them, passes signals on, reports, cleans up, and ends as NEXT ended.
+//!
+//! | file | holds |
+//! | --- | --- |
+//! | `cli.rs` | the shared grammar and the one `main` |
+//! | `link.rs` | what a link can ask for, and when it is called |
+//! | `launch.rs` | the order of a launch |
+//! | `supervisor.rs`, `signals.rs` | the process that waits outside |
+//! | `channel.rs` | how the child tells why it failed |
+//! | `next.rs` | exec, and what its errors mean |
+//! | `error.rs` | the error line and the exit codes |
+//! | `size.rs` | `4M`, `max` |
+//! | `sys.rs` | system calls that nix and rustix lack |
+
+mod channel;
+mod cli;
+mod error;
+mod launch;
+mod link;
+mod next;
+mod signals;
+mod size;
+mod supervisor;
+mod sys;
+
+pub use cli::{Job, Operands, Options, Tool, main, note, print, text};
+pub use error::{Doing, Error, FAILED, NOT_FOUND, NOT_RUNNABLE, Remedy, Result, one_line};
+pub use link::{Birth, Ended, Ending, Launch, Link, Links};
+pub use next::Next;
+pub use size::{Limit, Size};
+pub use sys::mount_setattr;

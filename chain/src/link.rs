@@ -1,0 +1,114 @@
+//! One link of a chain: what a primitive wants at each place of a launch.
+
+use std::{
+    ffi::{OsStr, OsString},
+    os::fd::OwnedFd,
+};
+
+use nix::{sched::CloneFlags, sys::signal::Signal, unistd::Pid};
+
+use crate::error::Result;
+
+/// One kernel primitive, as a step in front of NEXT.
+///
+/// The five places follow each other as they are listed. What a link does not need it leaves out.
+/// A lone tool launches one link, `box-run` launches many; the code is the same.
+pub trait Link {
+    /// The lone tool's name, for errors and for the printed chain.
+    fn name(&self) -> &'static str;
+
+    /// The lone tool's words for this link, without NEXT: what a shell needs to make the same.
+    fn words(&self) -> Vec<OsString>;
+
+    /// What the kernel will be asked, one line a step, for `--dry-run`.
+    fn steps(&self) -> Vec<String>;
+
+    /// In the supervisor, before anything exists: opens files, checks that what was asked can be
+    /// done, and says in `launch` what the link needs. Holds nothing that belongs to one box only.
+    fn prepare(&mut self, launch: &mut Launch) -> Result<()>;
+
+    /// In the supervisor, just before the child is made: makes what each box has for itself, such
+    /// as its group. Undone by [`Link::after`], which follows if and only if this was called.
+    fn make(&mut self, _birth: &mut Birth) -> Result<()> {
+        Ok(())
+    }
+
+    /// In the supervisor while the child waits: what only an outsider may do. Called only if the
+    /// link asked for it with [`Launch::act_beside`].
+    fn beside(&mut self, _child: Pid) -> Result<()> {
+        Ok(())
+    }
+
+    /// In the process that becomes NEXT, in the order of the links: join, mount, switch root.
+    fn enter(&mut self) -> Result<()> {
+        Ok(())
+    }
+
+    /// In the supervisor, whatever happened, in reverse order: reports and cleans up.
+    fn after(&mut self, _ended: &Ended) -> Result<()> {
+        Ok(())
+    }
+}
+
+/// The links of one launch, in the order in which they enter.
+pub type Links = Vec<Box<dyn Link>>;
+
+/// What the links of one launch need together.
+#[derive(Debug)]
+pub struct Launch {
+    /// Namespaces that the process which becomes NEXT gets anew, except the cgroup namespace: its
+    /// root is the group that its maker is in (cgroup_namespaces(7)), so a link makes it in
+    /// [`Link::enter`], when the process is in its group.
+    pub namespaces: CloneFlags,
+    pub(crate) supervised: bool,
+    pub(crate) beside: bool,
+}
+
+impl Default for Launch {
+    fn default() -> Self {
+        Self { namespaces: CloneFlags::empty(), supervised: false, beside: false }
+    }
+}
+
+impl Launch {
+    /// The link has something to do around NEXT, so a supervisor stays outside. Without this the
+    /// process changes itself and execs, as chroot(1) and env(1) do.
+    pub fn supervise(&mut self) {
+        self.supervised = true;
+    }
+
+    /// The link has something to do beside the child, so the child waits for [`Link::beside`].
+    pub fn act_beside(&mut self) {
+        self.supervised = true;
+        self.beside = true;
+    }
+}
+
+/// What one child is born with.
+#[derive(Debug, Default)]
+pub struct Birth {
+    /// The cgroup v2 directory that the child starts in (clone3's CLONE_INTO_CGROUP, Linux 5.7).
+    pub cgroup: Option<OwnedFd>,
+}
+
+/// How a launch ended, as [`Link::after`] is told.
+#[derive(Debug)]
+pub struct Ended<'a> {
+    /// NEXT's first word.
+    pub next: &'a OsStr,
+    /// The child as the supervisor sees it; `None` if it was never made. It is reaped by now.
+    pub pid: Option<Pid>,
+    /// What became of NEXT.
+    pub ending: Ending,
+}
+
+/// What became of NEXT.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Ending {
+    /// It never ran: the launch failed, and its error says why.
+    NotRun,
+    /// It ended by itself with this status, 0 to 255.
+    Exited(u8),
+    /// It was killed by this signal.
+    Killed(Signal),
+}

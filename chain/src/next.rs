@@ -1,0 +1,103 @@
+//! NEXT: the command at the end of the chain, and what goes wrong when it cannot be run.
+
+use std::{
+    env,
+    ffi::{CString, OsStr, OsString},
+    fmt,
+    fs::{self, File},
+    io::Read,
+    os::unix::ffi::{OsStrExt, OsStringExt},
+    path::{Path, PathBuf},
+};
+
+use nix::{errno::Errno, unistd::execvp};
+
+use crate::error::{Error, NOT_FOUND, NOT_RUNNABLE, Result};
+
+/// The command that the chain ends in, with its arguments.
+#[derive(Debug, Clone)]
+pub struct Next {
+    words: Vec<CString>,
+}
+
+impl Next {
+    /// Takes the words as they were typed. Fails if there are none.
+    pub fn new(words: Vec<OsString>) -> Result<Self> {
+        if words.first().is_none_or(|name| name.is_empty()) {
+            return Err(Error::new("no command", "").hint("name one after --, such as -- sh"));
+        }
+        let terminated = |word: OsString| CString::new(word.into_vec());
+        match words.into_iter().map(terminated).collect() {
+            Ok(words) => Ok(Self { words }),
+            Err(_) => Err(Error::new("command", "a word holds a NUL byte")),
+        }
+    }
+
+    /// The command's name as typed.
+    pub fn name(&self) -> &OsStr {
+        OsStr::from_bytes(self.words[0].as_bytes())
+    }
+
+    /// Becomes the command, found by PATH as execvp(3) does. Returns only if that failed.
+    pub(crate) fn exec(&self) -> Error {
+        match execvp(&self.words[0], &self.words) {
+            Ok(never) => match never {},
+            Err(errno) => explain(self.name(), errno),
+        }
+    }
+}
+
+impl fmt::Display for Next {
+    fn fmt(&self, f: &mut fmt::Formatter) -> fmt::Result {
+        let words = self.words.iter().map(|word| word.to_string_lossy()).collect::<Vec<_>>();
+        write!(f, "{}", shell_words::join(words))
+    }
+}
+
+/// Why exec failed: the same errno means "not found", or a script whose interpreter is missing.
+fn explain(name: &OsStr, errno: Errno) -> Error {
+    let shown = name.display();
+    let found = find(name);
+    let error = Error::os(format!("run {shown}"), errno);
+    match (errno, found) {
+        (Errno::ENOENT | Errno::ENOTDIR, None) => error.with_status(NOT_FOUND),
+        (Errno::ENOENT, Some(path)) => {
+            let error = error.with_status(NOT_RUNNABLE);
+            match interpreter(&path) {
+                Some(missing) => error.words(format!("its interpreter {missing} is missing")),
+                None => error
+                    .words("its dynamic loader is missing")
+                    .hint("link it statically or add its libraries"),
+            }
+        }
+        (Errno::EACCES, Some(path)) if path.is_dir() => {
+            error.words("it is a directory").with_status(NOT_RUNNABLE)
+        }
+        (Errno::EACCES, Some(_)) => {
+            error.hint("is it executable, and its filesystem not noexec?").with_status(NOT_RUNNABLE)
+        }
+        _ => error.with_status(NOT_RUNNABLE),
+    }
+}
+
+/// The file that execvp(3) would try for `name`, whether it can be run or not.
+fn find(name: &OsStr) -> Option<PathBuf> {
+    if name.as_bytes().contains(&b'/') {
+        return Path::new(name).exists().then(|| name.into());
+    }
+    // What execvp(3) searches without PATH.
+    let path = env::var_os("PATH").unwrap_or_else(|| "/bin:/usr/bin".into());
+    env::split_paths(&path).map(|dir| dir.join(name)).find(|file| file.exists())
+}
+
+/// The interpreter on the file's `#!` line.
+fn interpreter(path: &Path) -> Option<String> {
+    if !fs::metadata(path).ok()?.is_file() {
+        return None;
+    }
+    // The kernel reads no further than BINPRM_BUF_SIZE, 256 bytes (include/uapi/linux/binfmts.h).
+    let mut start = Vec::new();
+    File::open(path).ok()?.take(256).read_to_end(&mut start).ok()?;
+    let line = start.strip_prefix(b"#!")?.split(|byte| *byte == b'\n').next()?;
+    String::from_utf8_lossy(line).split_whitespace().next().map(str::to_owned)
+}

@@ -1,0 +1,186 @@
+//! Signals on their way through a supervisor: each reaches NEXT once, and what NEXT does with it,
+//! the supervisor does too.
+//!
+//! Supervisor and NEXT are in one process group, so a terminal's signals (Ctrl-C, Ctrl-Z, a new
+//! window size) reach NEXT without us; what somebody sends to the supervisor alone is passed on.
+//! The first process of a pid namespace is special: the kernel drops what it has no handler for
+//! (pid_namespaces(7), "The namespace init process"), so there the supervisor carries out the
+//! default action that the sender meant.
+
+use std::{fs, os::fd::BorrowedFd};
+
+use nix::{
+    libc,
+    sys::{
+        signal::{SigSet, SigmaskHow, Signal, kill, sigprocmask},
+        signalfd::{SfdFlags, SignalFd, siginfo},
+    },
+    unistd::{Pid, getpid},
+};
+
+use crate::{
+    error::{Doing, Result},
+    sys,
+};
+
+/// All signals, held back from the supervisor and read from a descriptor instead.
+pub(crate) struct Signals {
+    fd: SignalFd,
+    caller: SigSet,
+    child_was_ignored: bool,
+}
+
+impl Signals {
+    /// Blocks every signal and opens the descriptor. A caller that ignores SIGCHLD would make the
+    /// kernel reap NEXT unseen (waitpid(2)), so SIGCHLD is set to its default.
+    pub(crate) fn hold() -> Result<Self> {
+        let all = SigSet::all();
+        let mut caller = SigSet::empty();
+        sigprocmask(SigmaskHow::SIG_SETMASK, Some(&all), Some(&mut caller))
+            .doing(|| "block signals".into())?;
+        let child_was_ignored =
+            sys::disposition(Signal::SIGCHLD, false).doing(|| "watch for the end of the child".into())?;
+        let fd = SignalFd::with_flags(&all, SfdFlags::SFD_CLOEXEC | SfdFlags::SFD_NONBLOCK)
+            .doing(|| "open a signalfd".into())?;
+        Ok(Self { fd, caller, child_was_ignored })
+    }
+
+    /// Gives NEXT the mask and the dispositions that the tool's caller had.
+    pub(crate) fn restore(&self) -> Result<()> {
+        if self.child_was_ignored {
+            sys::disposition(Signal::SIGCHLD, true).doing(|| "ignore SIGCHLD as before".into())?;
+        }
+        restore_sigpipe()?;
+        sigprocmask(SigmaskHow::SIG_SETMASK, Some(&self.caller), None).doing(|| "unblock signals".into())
+    }
+
+    pub(crate) fn fd(&self) -> BorrowedFd<'_> {
+        use std::os::fd::AsFd;
+        self.fd.as_fd()
+    }
+
+    /// The next signal that waits, if one does.
+    pub(crate) fn next(&self) -> Result<Option<siginfo>> {
+        self.fd.read_signal().doing(|| "read a signal".into())
+    }
+}
+
+/// Rust's start-up ignores SIGPIPE; NEXT gets what the tool's caller had.
+pub(crate) fn restore_sigpipe() -> Result<()> {
+    sys::disposition(Signal::SIGPIPE, sys::sigpipe::was_ignored())
+        .map(drop)
+        .doing(|| "restore SIGPIPE".into())
+}
+
+/// What the supervisor has to do about a signal that it was sent.
+#[derive(Debug, PartialEq, Eq)]
+pub(crate) enum Reaction {
+    /// Nothing: NEXT got it as well, or sent it.
+    Nothing,
+    /// Send it on.
+    Pass(Signal),
+    /// Kill the box, and say that this signal did it.
+    KillFor(Signal),
+    /// Stop the box: its first process would not.
+    Stop,
+}
+
+/// Decides about one signal. `init` says that the child is the first of its pid namespace, `ran`
+/// that it is NEXT by now (before that it has every signal blocked).
+pub(crate) fn react(info: &siginfo, child: Pid, init: bool, ran: bool) -> Reaction {
+    let Some(signal) = i32::try_from(info.ssi_signo).ok().and_then(|number| Signal::try_from(number).ok())
+    else {
+        return Reaction::Nothing;
+    };
+    let sender = Pid::from_raw(info.ssi_pid.cast_signed());
+    let from_kernel = info.ssi_code == libc::SI_KERNEL;
+    if signal == Signal::SIGCHLD && info.ssi_code > 0 {
+        return Reaction::Nothing;
+    }
+    if !from_kernel && (sender == getpid() || is_inside(sender, child)) {
+        return Reaction::Nothing;
+    }
+    if init && !(ran && is_handled(child, signal)) {
+        match default_action(signal) {
+            Default::Terminate => return Reaction::KillFor(signal),
+            Default::Stop => return Reaction::Stop,
+            Default::Other => {}
+        }
+    }
+    if from_kernel { Reaction::Nothing } else { Reaction::Pass(signal) }
+}
+
+enum Default {
+    Terminate,
+    Stop,
+    Other,
+}
+
+/// What a process does that has not said otherwise (signal(7), "Standard signals").
+fn default_action(signal: Signal) -> Default {
+    use Signal::{SIGCHLD, SIGCONT, SIGTSTP, SIGTTIN, SIGTTOU, SIGURG, SIGWINCH};
+    match signal {
+        SIGCHLD | SIGCONT | SIGURG | SIGWINCH => Default::Other,
+        SIGTSTP | SIGTTIN | SIGTTOU => Default::Stop,
+        _ => Default::Terminate,
+    }
+}
+
+/// Whether `child` catches, ignores or blocks `signal` (proc_pid_status(5)). Without /proc nothing
+/// is known, and the signal is left to the kernel.
+fn is_handled(child: Pid, signal: Signal) -> bool {
+    let Ok(status) = fs::read_to_string(format!("/proc/{child}/status")) else { return true };
+    let bit = 1 << (signal as u32 - 1);
+    status
+        .lines()
+        .filter_map(|line| line.split_once(":\t"))
+        .filter(|(name, _)| matches!(*name, "SigCgt" | "SigIgn" | "SigBlk"))
+        .filter_map(|(_, mask)| u64::from_str_radix(mask, 16).ok())
+        .any(|mask| mask & bit != 0)
+}
+
+/// Whether `sender` is NEXT or descends from it, as in a script's `kill 0`: then the signal went to
+/// the whole process group, NEXT among it.
+fn is_inside(sender: Pid, child: Pid) -> bool {
+    let mut pid = sender;
+    // The depth of a process tree is bounded only by pid_max; a tree that changes while it is
+    // walked must not hold us.
+    for _ in 0..1024 {
+        if pid == child {
+            return true;
+        }
+        let Some(parent) = parent_of(pid) else { return false };
+        pid = parent;
+    }
+    false
+}
+
+fn parent_of(pid: Pid) -> Option<Pid> {
+    if pid.as_raw() <= 1 {
+        return None;
+    }
+    let stat = fs::read_to_string(format!("/proc/{pid}/stat")).ok()?;
+    // The name in parentheses may hold anything, so what follows is counted from the last one.
+    let (_, rest) = stat.rsplit_once(") ")?;
+    rest.split(' ').nth(1)?.parse().ok().map(Pid::from_raw)
+}
+
+/// Stops this process as its child was stopped, so that the shell sees a stopped job. Returns when
+/// somebody continues it.
+pub(crate) fn stop_self() {
+    let _ = kill(getpid(), Signal::SIGSTOP);
+}
+
+/// Ends this process as `signal` ended NEXT, so that the caller sees the same; as the first process
+/// of a pid namespace, which no signal of its own can kill, by status 128+N.
+pub(crate) fn die_of(signal: Signal) -> ! {
+    let status = 128 + u8::try_from(signal as i32).unwrap_or(0);
+    if getpid().as_raw() != 1 {
+        // NEXT dumped core if it was to; a second dump, of the supervisor, would only hide it.
+        let _ = nix::sys::resource::setrlimit(nix::sys::resource::Resource::RLIMIT_CORE, 0, 0);
+        let _ = sys::disposition(signal, false);
+        let _ = kill(getpid(), signal);
+        let _ = sigprocmask(SigmaskHow::SIG_SETMASK, Some(&SigSet::empty()), None);
+    }
+    sys::exit_now(status)
+}

@@ -1,0 +1,134 @@
+//! System calls that neither nix nor rustix has, and the few that need `unsafe`.
+
+use std::{
+    ffi::CStr,
+    os::fd::{AsRawFd, BorrowedFd, RawFd},
+};
+
+use nix::{errno::Errno, sched::CloneFlags, unistd::Pid};
+
+/// include/uapi/linux/sched.h; the constant of the libc crate has overflowed.
+const CLONE_INTO_CGROUP: u64 = 0x2_0000_0000;
+
+/// Which side of [`clone`] this is.
+pub(crate) enum Side {
+    /// The supervisor, with the pid of its child.
+    Parent(Pid),
+    /// The new process.
+    Child,
+}
+
+/// Makes a child with clone3(2), as fork(2) does, in new `namespaces` and in the v2 group `cgroup`.
+///
+/// On a kernel or under a seccomp filter without clone3 it is clone(2), which makes the same unless
+/// a group is asked for.
+pub(crate) fn clone(namespaces: CloneFlags, cgroup: Option<BorrowedFd>) -> nix::Result<Side> {
+    let flags = u64::from(namespaces.bits().cast_unsigned());
+    // SAFETY: clone_args is plain numbers, for which zero means "not asked for".
+    let mut args: libc::clone_args = unsafe { std::mem::zeroed() };
+    args.flags = flags;
+    args.exit_signal = libc::SIGCHLD.cast_unsigned().into();
+    if let Some(group) = cgroup {
+        args.flags |= CLONE_INTO_CGROUP;
+        args.cgroup = group.as_raw_fd().cast_unsigned().into();
+    }
+    // SAFETY: without CLONE_VM the child gets its own copy of the memory and returns here as from
+    // fork(2). The process has one thread (the caller asserts it), so no lock is held by another.
+    let mut pid = unsafe { libc::syscall(libc::SYS_clone3, &raw const args, size_of_val(&args)) };
+    if pid < 0 && Errno::last() == Errno::ENOSYS && cgroup.is_none() {
+        let flags = flags | u64::from(libc::SIGCHLD.cast_unsigned());
+        // SAFETY: as above; a null stack means the copy of the caller's own.
+        pid = unsafe { libc::syscall(libc::SYS_clone, flags, 0, 0, 0, 0) };
+    }
+    match Errno::result(pid)? {
+        0 => Ok(Side::Child),
+        // A pid is at most 2^22 (PID_MAX_LIMIT in include/linux/threads.h).
+        pid => Ok(Side::Parent(Pid::from_raw(i32::try_from(pid).unwrap_or(i32::MAX)))),
+    }
+}
+
+/// Ends the process at once: nothing that the supervisor buffered or registered is run twice.
+pub(crate) fn exit_now(status: u8) -> ! {
+    // SAFETY: _exit(2) has no precondition.
+    unsafe { libc::_exit(status.into()) }
+}
+
+/// Marks every descriptor from `first` on close-on-exec, in one call (close_range(2), Linux 5.11).
+pub(crate) fn close_on_exec_from(first: RawFd) -> nix::Result<()> {
+    let first = first.cast_unsigned();
+    // SAFETY: only marks descriptors; none is closed before exec.
+    let done =
+        unsafe { libc::syscall(libc::SYS_close_range, first, libc::c_uint::MAX, libc::CLOSE_RANGE_CLOEXEC) };
+    Errno::result(done).map(drop)
+}
+
+/// Fails with EBADF if `fd`, which the user named, is not open.
+pub(crate) fn check_open(fd: RawFd) -> nix::Result<()> {
+    // SAFETY: F_GETFD only asks.
+    Errno::result(unsafe { libc::fcntl(fd, libc::F_GETFD) }).map(drop)
+}
+
+/// Lets `fd`, which the user named, reach NEXT.
+pub(crate) fn keep_on_exec(fd: RawFd) -> nix::Result<()> {
+    // SAFETY: clears the flag of a descriptor that stays open; nothing owns what is inherited.
+    Errno::result(unsafe { libc::fcntl(fd, libc::F_SETFD, 0) }).map(drop)
+}
+
+/// Sets `attr_set` and clears `attr_clr` on the mount of `tree`, and on all below it if asked:
+/// mount_setattr(2), Linux 5.12.
+pub fn mount_setattr(tree: BorrowedFd, recursive: bool, attr_set: u64, attr_clr: u64) -> nix::Result<()> {
+    // SAFETY: mount_attr is plain numbers, for which zero means "leave as it is".
+    let mut attr: libc::mount_attr = unsafe { std::mem::zeroed() };
+    attr.attr_set = attr_set;
+    attr.attr_clr = attr_clr;
+    let flags = libc::AT_EMPTY_PATH | if recursive { libc::AT_RECURSIVE } else { 0 };
+    let empty: &CStr = c"";
+    // SAFETY: the descriptor is borrowed for the call; path and attr outlive it.
+    let done = unsafe {
+        libc::syscall(
+            libc::SYS_mount_setattr,
+            tree.as_raw_fd(),
+            empty.as_ptr(),
+            flags,
+            &raw const attr,
+            size_of_val(&attr),
+        )
+    };
+    Errno::result(done).map(drop)
+}
+
+/// How SIGPIPE was handled when the program started, before Rust's start-up set it to ignored.
+pub(crate) mod sigpipe {
+    use std::sync::atomic::{AtomicBool, Ordering};
+
+    static WAS_IGNORED: AtomicBool = AtomicBool::new(false);
+
+    extern "C" fn remember() {
+        // SAFETY: sigaction is plain data; a null new action only reads the old one.
+        let mut old: libc::sigaction = unsafe { std::mem::zeroed() };
+        // SAFETY: `old` lives through the call.
+        let read = unsafe { libc::sigaction(libc::SIGPIPE, std::ptr::null(), &raw mut old) };
+        WAS_IGNORED.store(read == 0 && old.sa_sigaction == libc::SIG_IGN, Ordering::Relaxed);
+    }
+
+    // The loader runs this before Rust's own start-up, which ignores SIGPIPE in every program: NEXT
+    // must get what the caller had, as it does from env(1).
+    #[used]
+    #[unsafe(link_section = ".init_array")]
+    static REMEMBER: extern "C" fn() = remember;
+
+    /// Whether the caller of this program had SIGPIPE ignored.
+    pub(crate) fn was_ignored() -> bool {
+        WAS_IGNORED.load(Ordering::Relaxed)
+    }
+}
+
+/// Sets a signal to its default or to ignored; no handler is ever installed.
+pub(crate) fn disposition(signal: nix::sys::signal::Signal, ignored: bool) -> nix::Result<bool> {
+    use nix::sys::signal::{SaFlags, SigAction, SigHandler, SigSet, sigaction};
+    let handler = if ignored { SigHandler::SigIgn } else { SigHandler::SigDfl };
+    let action = SigAction::new(handler, SaFlags::empty(), SigSet::empty());
+    // SAFETY: SIG_DFL and SIG_IGN run no code of ours.
+    let old = unsafe { sigaction(signal, &action)? };
+    Ok(matches!(old.handler(), SigHandler::SigIgn))
+}
