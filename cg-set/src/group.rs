@@ -60,35 +60,41 @@ impl Group {
         places
     }
 
-    /// Makes the directories that are missing, and those above them. With `fresh` one that is there
-    /// already is an error: somebody else's.
-    pub(crate) fn make(&mut self, fresh: bool) -> Result<()> {
+    /// Makes the directories that are missing, and those above them.
+    pub(crate) fn make(&mut self) -> Result<()> {
         for dir in self.places() {
             let missing: Vec<_> = dir.ancestors().take_while(|dir| !dir.exists()).collect();
-            if missing.is_empty() && fresh {
-                return Err(Error::os(format!("make the group {}", dir.display()), Errno::EEXIST));
-            }
             for dir in missing.into_iter().rev() {
-                self.make_one(dir)?;
+                match self.make_one(dir) {
+                    // Another cg-set made it just now.
+                    Err(error) if error.errno() == Some(Errno::EEXIST) => {}
+                    made => made?,
+                }
             }
         }
         Ok(())
     }
 
+    /// Makes the directories; one that is there already is somebody else's, and an error.
+    pub(crate) fn make_fresh(&mut self) -> Result<()> {
+        self.places().iter().try_for_each(|dir| self.make_one(dir))
+    }
+
+    /// The part of the group that we made, and so may kill and remove.
+    pub(crate) fn ours(&self) -> Self {
+        let ours = self.dirs.iter().filter(|(_, dir)| self.made.contains(dir));
+        Self { dirs: ours.map(|(tree, dir)| (*tree, dir.clone())).collect(), made: self.made.clone() }
+    }
+
     fn make_one(&mut self, dir: &Path) -> Result<()> {
-        match DirBuilder::new().mode(0o755).create(dir) {
-            Ok(()) => self.made.push(dir.into()),
-            // Another cg-set made it just now.
-            Err(error) if error.kind() == ErrorKind::AlreadyExists => {}
-            Err(error) => {
-                let advice = "run as root, or in a group that is delegated to you";
-                return Err(error)
-                    .doing(|| format!("make the group {}", dir.display()))
-                    .remedy(Errno::EACCES, advice)
-                    .remedy(Errno::EROFS, "the cgroup filesystem is mounted read-only here")
-                    .remedy(Errno::EAGAIN, "a limit on the number of groups is reached");
-            }
-        }
+        DirBuilder::new()
+            .mode(0o755)
+            .create(dir)
+            .doing(|| format!("make the group {}", dir.display()))
+            .remedy(Errno::EACCES, "run as root, or in a group that is delegated to you")
+            .remedy(Errno::EROFS, "the cgroup filesystem is mounted read-only here")
+            .remedy(Errno::EAGAIN, "a limit on the number of groups is reached")?;
+        self.made.push(dir.into());
         Ok(())
     }
 

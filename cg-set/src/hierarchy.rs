@@ -118,15 +118,12 @@ fn unescape(field: &[u8]) -> PathBuf {
     while let Some((&byte, after)) = rest.split_first() {
         let octal =
             after.get(..3).filter(|_| byte == b'\\').and_then(|digits| std::str::from_utf8(digits).ok());
-        match octal.and_then(|digits| u8::from_str_radix(digits, 8).ok()) {
-            Some(escaped) => {
-                plain.push(escaped);
-                rest = &after[3..];
-            }
-            None => {
-                plain.push(byte);
-                rest = after;
-            }
+        if let Some(escaped) = octal.and_then(|digits| u8::from_str_radix(digits, 8).ok()) {
+            plain.push(escaped);
+            rest = &after[3..];
+        } else {
+            plain.push(byte);
+            rest = after;
         }
     }
     OsString::from_vec(plain).into()

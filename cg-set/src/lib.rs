@@ -13,7 +13,7 @@ pub use args::{Args, Cores, Count, GroupName, Settings};
 
 use std::{ffi::OsString, fs::File, io::Write};
 
-use chain::{Birth, Doing, Ended, Ending, Launch, Limit, Link, Result, Size};
+use chain::{Birth, Doing, Ended, Ending, Launch, Link, Result};
 use nix::sys::signal::Signal;
 
 use group::Group;
@@ -25,6 +25,8 @@ pub struct CgSet {
     settings: Settings,
     name: Option<GroupName>,
     hierarchies: Option<Hierarchies>,
+    /// The group's name below the caller's own.
+    group_name: String,
     group: Group,
     doors: Vec<File>,
     kills_before: u64,
@@ -37,6 +39,7 @@ impl CgSet {
             settings,
             name: None,
             hierarchies: None,
+            group_name: String::new(),
             group: Group::default(),
             doors: Vec::new(),
             kills_before: 0,
@@ -55,27 +58,25 @@ impl CgSet {
         if kills <= self.kills_before {
             return;
         }
-        let path = self.group.dir("memory").and_then(|dir| dir.file_name()).and_then(|name| name.to_str());
-        let victim = path.and_then(|name| oom::last_victim(&format!("/{name}")));
         let next = ended.next.display();
-        let who = match (victim, ended.pid) {
-            (Some((name, pid)), _) => format!("{name} (pid {pid})"),
-            (None, Some(pid)) if ended.ending == Ending::Killed(Signal::SIGKILL) => {
-                format!("{next} (pid {pid})")
-            }
-            (None, _) => format!("a process of {next}"),
+        let (who, own_limit) = match oom::last_victim(&self.group_name) {
+            Some(victim) => (format!("{} (pid {})", victim.name, victim.pid), victim.own_limit),
+            None => (
+                match ended.pid {
+                    Some(pid) if ended.ending == Ending::Killed(Signal::SIGKILL) => {
+                        format!("{next} (pid {pid})")
+                    }
+                    _ => format!("a process of {next}"),
+                },
+                v1::memory_was_full(&self.group),
+            ),
         };
-        chain::note(self.name(), &memory_note(mem, &who, v1::memory_limit_hits(&self.group) > 0));
-    }
-}
-
-fn memory_note(mem: Limit<Size>, who: &str, own_limit: bool) -> String {
-    if own_limit {
-        format!("mem={mem}: {who} was killed for passing it; raise mem=")
-    } else {
-        format!(
-            "mem={mem}: {who} was killed because memory ran out outside this limit; raise the limit above it"
-        )
+        let why = if own_limit {
+            "was killed for passing it; raise mem="
+        } else {
+            "was killed because memory ran out above this group; raise the limit there"
+        };
+        chain::note(self.name(), &format!("mem={mem}: {who} {why}"));
     }
 }
 
@@ -116,13 +117,15 @@ impl Link for CgSet {
     fn make(&mut self, _birth: &mut Birth) -> Result<()> {
         let Some(hierarchies) = &self.hierarchies else { return Ok(()) };
         if let Some(name) = &self.name {
+            name.as_str().clone_into(&mut self.group_name);
             self.group = named::open(hierarchies, name, &self.settings)?;
-            self.group.make(false)?;
+            self.group.make()?;
         } else {
-            let name = format!("{}{}.{}", args::TRANSIENT, std::process::id(), process::own_start_time()?);
-            self.group = Group::new(hierarchies, &name, |tree, _| v1::needs(&self.settings, tree));
-            self.group.make(true)?;
-            self.group.make_brake(hierarchies, &name);
+            self.group_name =
+                format!("{}{}.{}", args::TRANSIENT, std::process::id(), process::own_start_time()?);
+            self.group = Group::new(hierarchies, &self.group_name, |tree, _| v1::needs(&self.settings, tree));
+            self.group.make_fresh()?;
+            self.group.make_brake(hierarchies, &self.group_name);
         }
         v1::apply(&self.settings, &self.group)?;
         self.kills_before = v1::oom_kills(&self.group).unwrap_or(0);
@@ -141,8 +144,9 @@ impl Link for CgSet {
         self.report_memory(ended);
         match (&self.name, ended.ending) {
             (None, _) => {
-                self.group.kill_all()?;
-                self.group.remove()
+                let ours = self.group.ours();
+                ours.kill_all()?;
+                ours.remove()
             }
             (Some(_), Ending::NotRun) => self.group.unmake(),
             (Some(_), _) => Ok(()),

@@ -71,7 +71,7 @@ fn change(
         return chain::print(&steps).map(drop);
     }
     let changed = group
-        .make(false)
+        .make()
         .and_then(|()| v1::apply(settings, &group))
         .and_then(|()| pids.iter().try_for_each(|pid| group.move_in(*pid)));
     if changed.is_err() {

@@ -129,11 +129,15 @@ pub(crate) fn oom_kills(group: &Group) -> Option<u64> {
     events.lines().find_map(|line| line.strip_prefix("oom_kill ")?.parse().ok())
 }
 
-/// How often this group's own limit was hit, whatever became of it.
-pub(crate) fn memory_limit_hits(group: &Group) -> u64 {
-    let Some(dir) = group.dir("memory") else { return 0 };
-    let hits = |file| read_number(dir, file).unwrap_or(0);
-    hits("memory.failcnt") + hits("memory.memsw.failcnt")
+/// Whether the group has used all its memory at some time. The failcnt files should count that, but
+/// stay at 0 on Linux 6.18, so it is told from the peak; the kernel charges 64 pages at once
+/// (MEMCG_CHARGE_BATCH in include/linux/memcontrol.h).
+pub(crate) fn memory_was_full(group: &Group) -> bool {
+    const BATCH: u64 = 64 * 4096;
+    let Some(dir) = group.dir("memory") else { return false };
+    let limit = read_number(dir, MEMORY_AND_SWAP).unwrap_or(NO_MEMORY_LIMIT);
+    read_number(dir, "memory.memsw.max_usage_in_bytes")
+        .is_some_and(|peak| peak.saturating_add(BATCH) >= limit)
 }
 
 fn write(dir: &Path, file: &str, value: &str) -> Result<()> {
