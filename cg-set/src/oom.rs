@@ -1,12 +1,6 @@
 //! Who was killed for memory: the kernel says it in its log.
 
-use std::{
-    fs::{self, OpenOptions},
-    io::{ErrorKind, Read},
-    os::unix::fs::OpenOptionsExt,
-};
-
-use nix::libc;
+use std::fs;
 
 /// The inode of the first pid namespace (PROC_PID_INIT_INO in include/linux/proc_ns.h). The log has
 /// the pids of that one.
@@ -27,28 +21,12 @@ pub(crate) fn last_victim(name: &str) -> Option<Victim> {
     if fs::read_link("/proc/self/ns/pid").ok()?.to_str()? != FIRST_PID_NAMESPACE {
         return None;
     }
-    let mut log = OpenOptions::new().read(true).custom_flags(libc::O_NONBLOCK).open("/dev/kmsg").ok()?;
-    let mut victim = None;
-    // A record is at most 8 KiB (CONSOLE_EXT_LOG_MAX), and each read gives one.
-    let mut record = [0; 8192];
-    loop {
-        match log.read(&mut record) {
-            Ok(0) => break,
-            Ok(length) => {
-                let record = String::from_utf8_lossy(&record[..length]);
-                victim = parse(&record, name).or(victim);
-            }
-            // EPIPE: older records were overwritten while we read; the next read goes on.
-            Err(error) if error.kind() == ErrorKind::BrokenPipe => {}
-            Err(_) => break,
-        }
-    }
-    victim
+    chain::kernel_log::records().filter_map(|record| parse(&record.text, name)).last()
 }
 
 /// Reads `…,oom_memcg=/a,task_memcg=/a/b,task=tail,pid=4242,uid=0`.
-fn parse(record: &str, group: &str) -> Option<Victim> {
-    let (_, fields) = record.split_once("oom-kill:")?;
+fn parse(message: &str, group: &str) -> Option<Victim> {
+    let (_, fields) = message.split_once("oom-kill:")?;
     let (_, fields) = fields.split_once(",oom_memcg=")?;
     let (limited, fields) = fields.split_once(",task_memcg=")?;
     let (killed_in, fields) = fields.split_once(",task=")?;
@@ -70,8 +48,8 @@ mod tests {
 
     fn record(limited: &str, killed_in: &str) -> String {
         format!(
-            "6,1,2,-;oom-kill:constraint=CONSTRAINT_MEMCG,nodemask=(null),cpuset=/,mems_allowed=0,\
-             oom_memcg={limited},task_memcg={killed_in},task=ta,il,pid=4242,uid=0\n"
+            "oom-kill:constraint=CONSTRAINT_MEMCG,nodemask=(null),cpuset=/,mems_allowed=0,\
+             oom_memcg={limited},task_memcg={killed_in},task=ta,il,pid=4242,uid=0"
         )
     }
 
@@ -88,6 +66,6 @@ mod tests {
     fn other_groups_victims_are_not() {
         assert_eq!(parse(&record("/a/g", "/a/g"), "h"), None);
         assert_eq!(parse(&record("/a/gg", "/a/gg"), "g"), None);
-        assert_eq!(parse("6,1,2,-;hello", "g"), None);
+        assert_eq!(parse("hello", "g"), None);
     }
 }

@@ -7,10 +7,13 @@ use std::{
     process::ExitCode,
 };
 
-use clap::{Parser, error::ErrorKind};
+use clap::{
+    Parser,
+    error::{ContextKind, ErrorKind},
+};
 
 use crate::{
-    error::{Doing, Error, FAILED, Result},
+    error::{Doing, Error, Result},
     launch::Plan,
     link::{Ending, Links},
     next::Next,
@@ -145,13 +148,26 @@ fn help_or_usage_error(name: &str, usage: &clap::Error) -> Result<Ending> {
     let text = usage.render().to_string();
     match usage.kind() {
         ErrorKind::DisplayHelp | ErrorKind::DisplayVersion => print(&text),
-        _ => {
-            let what = text.lines().take_while(|line| !line.trim().is_empty());
-            let what = what.map(str::trim).collect::<Vec<_>>().join(" ");
-            let what = what.strip_prefix("error: ").unwrap_or(&what);
-            Err(Error::new(what, "").hint(format!("see {name} --help")).with_status(FAILED))
+        ErrorKind::ValueValidation => {
+            Err(bad_value(usage).unwrap_or_else(|| Error::new(first_lines(&text), "")))
         }
+        _ => Err(Error::new(first_lines(&text), "").hint(format!("see {name} --help"))),
     }
+}
+
+/// `--mem 4Q: not a size; …`, from a value that the option's own parser refused.
+fn bad_value(usage: &clap::Error) -> Option<Error> {
+    let option = usage.get(ContextKind::InvalidArg)?.to_string();
+    let value = usage.get(ContextKind::InvalidValue)?.to_string();
+    let why = std::error::Error::source(usage)?.to_string();
+    Some(Error::new(format!("{} {value}", option.split(' ').next()?), why))
+}
+
+/// What clap says before it goes on to the usage, as one line.
+fn first_lines(text: &str) -> String {
+    let what: Vec<_> = text.lines().map(str::trim).take_while(|line| !line.is_empty()).collect();
+    let what = what.join(" ");
+    what.strip_prefix("error: ").unwrap_or(&what).to_owned()
 }
 
 #[cfg(test)]

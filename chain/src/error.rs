@@ -106,8 +106,8 @@ impl fmt::Display for Error {
     fn fmt(&self, f: &mut fmt::Formatter) -> fmt::Result {
         write!(f, "{}", self.doing)?;
         match (self.errno, self.words.as_str()) {
-            (Some(errno), "") => write!(f, ": {}", errno.desc())?,
-            (Some(errno), words) => write!(f, ": {} ({words})", errno.desc())?,
+            (Some(errno), "") => write!(f, ": {}", strerror(errno))?,
+            (Some(errno), words) => write!(f, ": {} ({words})", strerror(errno))?,
             (None, "") => {}
             (None, words) => write!(f, ": {words}")?,
         }
@@ -115,6 +115,15 @@ impl fmt::Display for Error {
             write!(f, "; {}", self.hint)?;
         }
         Ok(())
+    }
+}
+
+/// The C library's words for an errno (strerror(3)), which every other tool prints too.
+fn strerror(errno: Errno) -> String {
+    let text = io::Error::from(errno).to_string();
+    match text.rfind(" (os error") {
+        Some(end) => text[..end].to_owned(),
+        None => text,
     }
 }
 

@@ -13,14 +13,18 @@
 //! | `channel.rs` | how the child tells why it failed |
 //! | `next.rs` | exec, and what its errors mean |
 //! | `error.rs` | the error line and the exit codes |
+//! | `kernel_log.rs` | what the kernel says only in its log |
+//! | `mount.rs` | mounts by descriptor |
 //! | `size.rs` | `4M`, `max` |
 //! | `sys.rs` | system calls that nix and rustix lack |
 
 mod channel;
 mod cli;
 mod error;
+pub mod kernel_log;
 mod launch;
 mod link;
+pub mod mount;
 mod next;
 mod signals;
 mod size;
@@ -32,4 +36,3 @@ pub use error::{Doing, Error, FAILED, NOT_FOUND, NOT_RUNNABLE, Remedy, Result, o
 pub use link::{Birth, Ended, Ending, Launch, Link, Links};
 pub use next::Next;
 pub use size::{Limit, Size};
-pub use sys::mount_setattr;

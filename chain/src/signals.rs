@@ -97,7 +97,10 @@ pub(crate) fn react(info: &siginfo, child: Pid, init: bool, ran: bool) -> Reacti
     if signal == Signal::SIGCHLD && info.ssi_code > 0 {
         return Reaction::Nothing;
     }
-    if !from_kernel && (sender == getpid() || is_inside(sender, child)) {
+    // From a pid namespace below ours the sender's number is the one that it has there
+    // (prepare_kill_siginfo() in kernel/signal.c, Linux 6.18), and so tells nothing: then a signal to
+    // the group reaches NEXT twice, which is better than one from outside that is lost.
+    if !from_kernel && !init && (sender == getpid() || is_inside(sender, child)) {
         return Reaction::Nothing;
     }
     if init && !(ran && is_handled(child, signal)) {

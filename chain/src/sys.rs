@@ -76,7 +76,12 @@ pub(crate) fn keep_on_exec(fd: RawFd) -> nix::Result<()> {
 
 /// Sets `attr_set` and clears `attr_clr` on the mount of `tree`, and on all below it if asked:
 /// mount_setattr(2), Linux 5.12.
-pub fn mount_setattr(tree: BorrowedFd, recursive: bool, attr_set: u64, attr_clr: u64) -> nix::Result<()> {
+pub(crate) fn mount_setattr(
+    tree: BorrowedFd,
+    recursive: bool,
+    attr_set: u64,
+    attr_clr: u64,
+) -> nix::Result<()> {
     // SAFETY: mount_attr is plain numbers, for which zero means "leave as it is".
     let mut attr: libc::mount_attr = unsafe { std::mem::zeroed() };
     attr.attr_set = attr_set;

@@ -234,8 +234,8 @@ impl Namespaces {
 
 /// Checks a host name: 1 to [`HOSTNAME_MAX`] bytes without a comma.
 pub fn hostname(name: &OsStr) -> Result<String> {
-    let doing = || format!("host name {}", name.display());
-    let name = name.to_str().ok_or_else(|| Error::new(doing(), "not UTF-8"))?;
+    let name = chain::text("host name", name)?;
+    let doing = || format!("host name {name:?}");
     match name.len() {
         0 => Err(Error::new(doing(), "empty")),
         1..=HOSTNAME_MAX if name.contains(',') => Err(Error::new(doing(), "holds a comma")),

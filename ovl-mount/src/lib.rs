@@ -1,1 +1,82 @@
-//! x
+//! An overlay filesystem as a link of a chain: directories on top of each other, with changes going
+//! to the topmost (Documentation/filesystems/overlayfs.rst of the kernel).
+
+mod args;
+mod check;
+mod overlay;
+
+pub use args::{Args, Changes, Layers};
+
+use std::{ffi::OsString, path::PathBuf};
+
+use chain::{
+    Doing, Launch, Link, Result,
+    mount::{attach, open_dir},
+};
+use nix::sched::CloneFlags;
+
+/// NEXT with an overlay on a directory that only NEXT sees.
+#[derive(Debug)]
+pub struct OvlMount {
+    layers: Layers,
+    target: PathBuf,
+}
+
+impl OvlMount {
+    /// A link that mounts `layers` on `target`.
+    pub fn new(layers: Layers, target: PathBuf) -> Self {
+        Self { layers, target }
+    }
+
+    /// Mounts in the namespace of this process, for everybody in it, until umount(2).
+    pub(crate) fn mount_for_all(&self, dry_run: bool) -> Result<()> {
+        check::all(&self.layers, &self.target)?;
+        if dry_run {
+            return chain::print(&(self.what() + "\n")).map(drop);
+        }
+        self.mount()
+    }
+
+    fn mount(&self) -> Result<()> {
+        let doing = || format!("target {}", self.target.display());
+        // Opened first: mounted on a lower layer, the overlay must lie on what was there before.
+        let place = open_dir(&self.target).doing(doing)?;
+        let mount = overlay::make(&self.layers)?;
+        attach(mount, place, &self.target)
+    }
+
+    fn what(&self) -> String {
+        let lower: Vec<_> = self.layers.lower.iter().map(|lower| lower.display().to_string()).collect();
+        let changes = match &self.layers.changes {
+            Changes::ReadOnly => "read-only".to_owned(),
+            Changes::Tmp => "changes in memory".to_owned(),
+            Changes::Upper { upper, .. } => format!("changes in {}", upper.display()),
+        };
+        format!("mount {} on {}, {changes}", lower.join(" over "), self.target.display())
+    }
+}
+
+impl Link for OvlMount {
+    fn name(&self) -> &'static str {
+        "ovl-mount"
+    }
+
+    fn words(&self) -> Vec<OsString> {
+        let mut words = self.layers.words();
+        words.push(self.target.clone().into());
+        words
+    }
+
+    fn steps(&self) -> Vec<String> {
+        vec!["make a mount namespace of its own, with all mounts private".into(), self.what()]
+    }
+
+    fn prepare(&mut self, launch: &mut Launch) -> Result<()> {
+        launch.namespaces |= CloneFlags::CLONE_NEWNS;
+        check::all(&self.layers, &self.target)
+    }
+
+    fn enter(&mut self) -> Result<()> {
+        self.mount()
+    }
+}

@@ -1,1 +1,10 @@
-//! x
+//! What the tests of every chainbox program share: a scene in which tools run, and which fails the
+//! test if anything is left over after it.
+
+#![expect(clippy::missing_panics_doc, reason = "a helper that cannot do its work fails the test")]
+
+mod leftovers;
+mod scene;
+
+pub use leftovers::Leftovers;
+pub use scene::{ORDINARY_USER, Scene, wait_until};

@@ -1,0 +1,130 @@
+//! The life of a group: transient ones leave nothing behind, named ones stay until they are removed.
+
+use std::io::Write;
+
+use chain_testing::{ORDINARY_USER, Scene};
+
+const NAME: &str = "chainbox-test";
+
+#[test]
+fn what_the_command_left_running_is_killed_and_the_status_is_its_own() {
+    let scene = Scene::new();
+    let script = "for i in 1 2 3; do (trap '' TERM HUP; exec sleep 1000) & done; setsid sleep 1000 & exit 7";
+    // The scene finds a process or a group that is left.
+    scene.tool("cg-set").args(["pids=50", "--", "bash", "-c", script]).assert().code(7).stderr("");
+    scene.tool("cg-set").args(["mem=64M", "--", "bash", "-c", script]).assert().code(7).stderr("");
+}
+
+#[test]
+fn groups_made_inside_the_group_go_with_it() {
+    let scene = Scene::new();
+    scene
+        .tool("cg-set")
+        .args(["pids=50", "--", "cg-set", "--name", "inner/most", "pids=10"])
+        .assert()
+        .success();
+}
+
+#[test]
+fn a_launch_that_fails_leaves_no_group() {
+    let scene = Scene::new();
+    for words in [&["pids=5"][..], &["--name", NAME, "pids=5", "mem=64M"]] {
+        scene.tool("cg-set").args(words).args(["--", "no-such-command"]).assert().code(127);
+    }
+}
+
+#[test]
+fn the_group_is_below_the_callers_own() {
+    let scene = Scene::new();
+    let group = "sed -n 's/.*:pids://p' /proc/self/cgroup";
+    let script = format!("outer=$({group}); inner=$(cg-set pids=5 -- {group}); echo \"${{inner#$outer}}\"");
+    let script = format!("cg-set pids=50 -- bash -c '{}'", script.replace('\'', "'\\''"));
+    let run = scene.script(&script).assert().success();
+    let output = String::from_utf8_lossy(&run.get_output().stdout).into_owned();
+    assert!(output.starts_with("/cg-set.") && output.matches('/').count() == 1, "{output}");
+}
+
+#[test]
+fn a_named_group_is_made_set_shown_and_removed() {
+    let scene = Scene::new();
+    let script = format!(
+        "set -e; cg-set --name {NAME} mem=64M pids=10; cg-set --name {NAME} cpu=0.25 pids=max; \
+         cg-set --name {NAME}; cg-set --name {NAME} --remove; cg-set --name {NAME}"
+    );
+    let run = scene.script(&script).assert().code(125);
+    run.stdout(format!("group={NAME}\nmem=64M\ncpu=0.25\npids=max\n")).stderr(format!(
+        "cg-set: group {NAME}: there is none of this name below the caller's own; \
+             make it with a setting, such as cg-set --name {NAME} mem=max\n"
+    ));
+}
+
+#[test]
+fn running_processes_are_moved_in_and_seen_there() {
+    let scene = Scene::new();
+    let script = format!(
+        "set -e; cg-set --name {NAME} pids=10; sleep 1000 & a=$!; sleep 1000 & b=$!; \
+         trap 'kill $a $b; wait; cg-set --name {NAME} --remove' EXIT; \
+         cg-set --name {NAME} --pid $a $b mem=64M; cg-set --name {NAME} | sed \"s/$a/A/; s/$b/B/\"; \
+         cg-set --name {NAME} --remove || echo $?"
+    );
+    let run = scene.script(&script).assert().success();
+    run.stdout(format!("group={NAME}\nmem=64M\npids=10\nprocess=A sleep\nprocess=B sleep\n125\n")).stderr(
+        format!("cg-set: remove the group {NAME}: it has 2 processes; cg-set --name {NAME} shows them\n"),
+    );
+}
+
+#[test]
+fn another_users_shell_is_moved_in_by_root_and_held_from_then_on() {
+    let scene = Scene::new();
+    let mut shell = scene.command("setpriv");
+    let user = ORDINARY_USER.to_string();
+    shell.args(["--reuid", &user, "--regid", &user, "--clear-groups", "bash"]);
+    let mut shell = shell.stdin(std::process::Stdio::piped()).spawn().expect("shell");
+    let pid = shell.id().to_string();
+    scene.tool("cg-set").args(["--name", NAME, "--pid", &pid, "mem=4M"]).assert().success();
+    shell.stdin.take().expect("pipe").write_all(b"tail /dev/zero\nexit $?\n").expect("write");
+    assert_eq!(shell.wait().expect("ends").code(), Some(137));
+    scene.tool("cg-set").args(["--name", NAME, "--remove"]).assert().success();
+}
+
+#[test]
+fn a_command_joins_a_named_group_which_stays() {
+    let scene = Scene::new();
+    let script = format!(
+        "set -e; cg-set --name {NAME} pids=7 -- sed -n 's,.*:pids:.*/,,p' /proc/self/cgroup; \
+         cg-set --name {NAME}; cg-set --name {NAME} --remove"
+    );
+    scene.script(&script).assert().success().stdout(format!("{NAME}\ngroup={NAME}\npids=7\n"));
+}
+
+#[test]
+fn an_ordinary_user_without_a_delegated_group_is_told_so() {
+    let scene = Scene::new();
+    let run = scene.script_as_user("cg-set pids=5 -- echo ran").assert().code(125).stdout("");
+    let output = String::from_utf8_lossy(&run.get_output().stderr).into_owned();
+    assert!(
+        output.contains("Permission denied; run as root, or in a group that is delegated to you"),
+        "{output}"
+    );
+}
+
+#[test]
+fn an_ordinary_user_works_in_a_delegated_group() {
+    let scene = Scene::new();
+    let delegate = format!(
+        "set -e; cg-set --name {NAME} pids=100; own=/sys/fs/cgroup/pids$(sed -n 's/.*:pids://p' /proc/self/cgroup); \
+         chown {ORDINARY_USER} ${{own%/}}/{NAME} ${{own%/}}/{NAME}/cgroup.procs"
+    );
+    scene.script(&delegate).assert().success();
+    // Copies of the programs where the user reaches them, then as that user in the delegated group.
+    scene.script_as_user("true").assert().success();
+    let inner = "cg-set pids=5 -- sed -n s,.*:pids:.*/cg-set,limited,p /proc/self/cgroup";
+    let script = format!(
+        "cg-set --name {NAME} -- setpriv --reuid {ORDINARY_USER} --regid {ORDINARY_USER} --clear-groups \
+         env PATH={}:$PATH bash -c '{inner}'; cg-set --name {NAME} --remove",
+        scene.path("bin").display()
+    );
+    let run = scene.script(&script).assert().success();
+    let output = String::from_utf8_lossy(&run.get_output().stdout).into_owned();
+    assert!(output.starts_with("limited."), "{output}");
+}

@@ -1,0 +1,87 @@
+//! `mem=`: memory and swap together.
+
+use chain_testing::Scene;
+
+/// The directory of the caller's own group in the memory tree, for a script.
+const OWN: &str = "own=/sys/fs/cgroup/memory$(sed -n 's/.*:memory://p' /proc/self/cgroup)";
+
+#[test]
+fn a_command_that_passes_it_is_killed_and_that_is_said() {
+    let scene = Scene::new();
+    let run = scene.script("cg-set mem=4M -- tail /dev/zero 2>&1; echo $?").assert().success();
+    let output = String::from_utf8_lossy(&run.get_output().stdout).into_owned();
+    let (line, status) = output.split_once('\n').expect("two lines");
+    assert_eq!(status, "137\n");
+    let pid = line.strip_prefix("cg-set: mem=4M: tail (pid ").expect("who was killed");
+    assert!(pid.ends_with(") was killed for passing it; raise mem="), "{line}");
+}
+
+#[test]
+fn the_one_that_was_killed_is_named_and_the_command_may_live() {
+    let scene = Scene::new();
+    let run = scene
+        .script("cg-set mem=4M -- bash -c 'tail /dev/zero & wait $!; echo $?'")
+        .assert()
+        .success()
+        .stdout("137\n");
+    let output = String::from_utf8_lossy(&run.get_output().stderr).into_owned();
+    assert!(
+        output.contains("mem=4M: tail (pid ") && output.contains(" was killed for passing it"),
+        "{output}"
+    );
+}
+
+#[test]
+fn a_shell_that_buffers_a_line_without_end_is_killed() {
+    let scene = Scene::new();
+    let script = "dd if=/dev/zero 2>/dev/null | tr '\\0' x | read line; echo ${PIPESTATUS[2]}";
+    let run =
+        scene.tool("cg-set").args(["mem=8M", "--", "bash", "-c", script]).assert().success().stdout("137\n");
+    assert!(String::from_utf8_lossy(&run.get_output().stderr).contains("mem=8M: bash (pid "));
+}
+
+#[test]
+fn within_it_nothing_is_said() {
+    let scene = Scene::new();
+    scene
+        .script("cg-set mem=64M -- bash -c 'head -c 16M /dev/zero | tail -c 16M | wc -c'")
+        .assert()
+        .success()
+        .stdout("16777216\n")
+        .stderr("");
+}
+
+#[test]
+fn the_kernel_has_the_limit_for_memory_and_for_both_together() {
+    let scene = Scene::new();
+    let read = format!("{OWN}; cat $own/memory.limit_in_bytes $own/memory.memsw.limit_in_bytes");
+    let run = scene.script(&format!("cg-set mem=4M -- bash -c {}", quoted(&read))).assert();
+    run.success().stdout("4194304\n4194304\n");
+}
+
+#[test]
+fn it_can_be_raised_and_lowered_on_a_group_that_stays() {
+    let scene = Scene::new();
+    let read =
+        format!("{OWN}/chainbox-test; cat $own/memory.limit_in_bytes $own/memory.memsw.limit_in_bytes");
+    let script = format!(
+        "set -e; for mem in 8M 4M 64M 2M max; do cg-set --name chainbox-test mem=$mem; {read}; done; \
+         cg-set --name chainbox-test --remove"
+    );
+    let mib = |number: u64| format!("{0}\n{0}\n", number << 20);
+    let none = "9223372036854771712\n9223372036854771712\n";
+    scene.script(&script).assert().success().stdout([8, 4, 64, 2].map(mib).concat() + none);
+}
+
+#[test]
+fn an_inner_limit_does_not_take_the_blame_for_an_outer_one() {
+    let scene = Scene::new();
+    let run = scene.script("cg-set mem=4M -- cg-set mem=100M -- tail /dev/zero; true").assert().success();
+    let output = String::from_utf8_lossy(&run.get_output().stderr).into_owned();
+    assert!(output.starts_with("cg-set: mem=100M: tail (pid "), "{output}");
+    assert!(output.contains("memory ran out above this group"), "{output}");
+}
+
+fn quoted(script: &str) -> String {
+    format!("'{}'", script.replace('\'', "'\\''"))
+}

@@ -1,0 +1,94 @@
+//! Joining namespaces that exist.
+
+use std::{
+    io::{BufRead, BufReader},
+    process::{Child, Stdio},
+};
+
+use chain_testing::Scene;
+
+/// A shell in new namespaces that says its pid as it sees it, and waits for the end of its input.
+struct Holder {
+    shell: Child,
+    /// The pid of the process inside, as seen from outside.
+    pid: u32,
+}
+
+impl Holder {
+    fn new(scene: &Scene, namespaces: &str) -> Self {
+        let mut command = scene.command("ns-enter");
+        command.args([namespaces, "--", "bash", "-c", "echo ready; read line"]);
+        let mut shell = command.stdin(Stdio::piped()).stdout(Stdio::piped()).spawn().expect("ns-enter");
+        let mut line = String::new();
+        BufReader::new(shell.stdout.as_mut().expect("pipe")).read_line(&mut line).expect("line");
+        assert_eq!(line, "ready\n");
+        let children = format!("/proc/{0}/task/{0}/children", shell.id());
+        let child = std::fs::read_to_string(children).expect("children");
+        let pid = child.trim().parse().unwrap_or(shell.id());
+        Self { shell, pid }
+    }
+}
+
+impl Drop for Holder {
+    fn drop(&mut self) {
+        drop(self.shell.stdin.take());
+        self.shell.wait().expect("holder ends");
+    }
+}
+
+#[test]
+fn the_host_name_of_another_namespace_is_seen_by_its_pid() {
+    let scene = Scene::new();
+    let holder = Holder::new(&scene, "uts=joined");
+    let target = format!("uts@{}", holder.pid);
+    scene.tool("ns-enter").args([&target, "--", "hostname"]).assert().success().stdout("joined\n");
+}
+
+#[test]
+fn a_namespace_is_joined_by_its_file_and_mixed_with_new_ones() {
+    let scene = Scene::new();
+    let holder = Holder::new(&scene, "uts=kept");
+    let target = format!("uts@/proc/{}/ns/uts,pid,mnt", holder.pid);
+    let run = scene
+        .tool("ns-enter")
+        .args([&target, "--", "bash", "-c", "hostname; echo $$; echo /proc/[0-9]*"])
+        .assert();
+    run.success().stdout("kept\n1\n/proc/1\n");
+}
+
+#[test]
+fn a_pid_namespace_is_joined_by_a_child() {
+    let scene = Scene::new();
+    let holder = Holder::new(&scene, "pid,mnt");
+    let target = format!("pid@{0},mnt@{0}", holder.pid);
+    let run = scene
+        .tool("ns-enter")
+        .args([&target, "--", "bash", "-c", "echo $$; echo /proc/[0-9]*"])
+        .assert()
+        .success();
+    let output = String::from_utf8_lossy(&run.get_output().stdout).into_owned();
+    let (own, all) = output.split_once('\n').expect("two lines");
+    assert_ne!(own, "1");
+    assert_eq!(all.trim(), format!("/proc/1 /proc/{own}"));
+}
+
+#[test]
+fn a_file_that_is_no_namespace_of_the_kind_is_refused() {
+    let scene = Scene::new();
+    let run = scene.tool("ns-enter").args(["net@/proc/self/ns/uts", "--", "true"]).assert().code(125);
+    run.stderr(
+        "ns-enter: join the net namespace /proc/self/ns/uts: Invalid argument; the file must be a net namespace\n",
+    );
+}
+
+#[test]
+fn a_process_that_has_ended_is_named() {
+    let scene = Scene::new();
+    let mut ended = scene.command("true").spawn().expect("true");
+    ended.wait().expect("ends");
+    let run = scene.tool("ns-enter").args([&format!("uts@{}", ended.id()), "--", "true"]).assert().code(125);
+    let pid = ended.id();
+    run.stderr(format!(
+        "ns-enter: join the uts namespace /proc/{pid}/ns/uts: No such file or directory; is there a process {pid}?\n"
+    ));
+}

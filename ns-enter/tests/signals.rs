@@ -1,0 +1,148 @@
+//! Signals through a supervisor.
+
+use std::{
+    io::{BufRead, BufReader, Read},
+    os::unix::process::ExitStatusExt,
+    process::{Child, ChildStdout, Stdio},
+};
+
+use chain_testing::{Scene, wait_until};
+use nix::{
+    sys::signal::{Signal, kill},
+    unistd::Pid,
+};
+
+/// A tool that runs beside the test, whose command has said that it is ready.
+struct Running {
+    tool: Child,
+    output: BufReader<ChildStdout>,
+}
+
+impl Running {
+    fn new(scene: &Scene, words: &[&str], script: &str) -> Self {
+        let mut command = scene.command(words[0]);
+        command.args(&words[1..]).args(["--", "bash", "-c", script]);
+        let mut tool = command.stdout(Stdio::piped()).spawn().expect("tool");
+        let mut running = Self { output: BufReader::new(tool.stdout.take().expect("pipe")), tool };
+        assert_eq!(running.line(), "ready");
+        running
+    }
+
+    fn line(&mut self) -> String {
+        let mut line = String::new();
+        self.output.read_line(&mut line).expect("line");
+        line.trim_end().to_owned()
+    }
+
+    fn pid(&self) -> Pid {
+        Pid::from_raw(self.tool.id().try_into().expect("pid"))
+    }
+
+    fn send(&self, signal: Signal) {
+        kill(self.pid(), signal).expect("kill");
+    }
+
+    /// All that it still says, and how it ended.
+    fn end(mut self) -> (String, std::process::ExitStatus) {
+        let mut rest = String::new();
+        self.output.read_to_string(&mut rest).expect("output");
+        (rest, self.tool.wait().expect("ends"))
+    }
+}
+
+/// Catches signals and says each; TERM ends it with status 9.
+const CATCH: &str = "for s in HUP QUIT USR1 USR2 WINCH ALRM CONT INT; do trap \"echo $s\" $s; done; \
+     trap 'echo TERM; exit 9' TERM; echo ready; while :; do read -t 0.1 line <> <(:); done 2>/dev/null";
+
+#[test]
+fn each_signal_reaches_the_command_once() {
+    let scene = Scene::new();
+    for words in
+        [&["ns-enter", "pid"][..], &["cg-set", "pids=50"], &["cg-set", "pids=50", "--", "ns-enter", "pid"]]
+    {
+        let mut running = Running::new(&scene, words, CATCH);
+        for signal in [
+            Signal::SIGHUP,
+            Signal::SIGUSR1,
+            Signal::SIGUSR2,
+            Signal::SIGQUIT,
+            Signal::SIGINT,
+            Signal::SIGWINCH,
+            Signal::SIGALRM,
+        ] {
+            running.send(signal);
+            assert_eq!(format!("SIG{}", running.line()), signal.as_str(), "{words:?}");
+        }
+        running.send(Signal::SIGTERM);
+        let (rest, status) = running.end();
+        assert_eq!((rest.as_str(), status.code()), ("TERM\n", Some(9)), "{words:?}");
+    }
+}
+
+#[test]
+fn a_signal_to_the_whole_group_from_inside_is_not_doubled() {
+    let scene = Scene::new();
+    let script = "setsid cg-set pids=50 -- bash -c 'n=0; trap \"n=\\$((n+1))\" USR1; kill -USR1 0; \
+                  for i in 1 2 3 4 5; do /bin/true; done; echo $n'";
+    scene.script(script).assert().success().stdout("1\n");
+}
+
+#[test]
+fn a_command_that_does_not_handle_a_signal_dies_of_it_even_as_pid_1() {
+    let scene = Scene::new();
+    for words in [
+        &["ns-enter", "pid"][..],
+        &["cg-set", "pids=50"],
+        &["cg-set", "pids=50", "--", "ns-enter", "pid,mnt"],
+    ] {
+        let running = Running::new(&scene, words, "echo ready; exec tail -f /dev/null");
+        let tool = running.pid();
+        // The shell has to become tail first: bash handles signals that tail does not.
+        wait_until("tail runs", || descendant_is(tool, "tail"));
+        running.send(Signal::SIGTERM);
+        let (_, status) = running.end();
+        assert_eq!(status.signal(), Some(Signal::SIGTERM as i32), "{words:?}");
+    }
+}
+
+/// Whether the last of the single children below `pid` has this name.
+fn descendant_is(pid: Pid, name: &str) -> bool {
+    let children = std::fs::read_to_string(format!("/proc/{pid}/task/{pid}/children")).unwrap_or_default();
+    match children.split_whitespace().next().and_then(|child| child.parse().ok()) {
+        Some(child) => descendant_is(Pid::from_raw(child), name),
+        None => std::fs::read_to_string(format!("/proc/{pid}/comm")).is_ok_and(|comm| comm.trim() == name),
+    }
+}
+
+#[test]
+fn a_stop_stops_the_supervisor_too_and_a_continue_resumes_both() {
+    let scene = Scene::new();
+    for words in [&["ns-enter", "pid"][..], &["cg-set", "pids=50"]] {
+        let script = "echo ready; exec tail -f /dev/null";
+        let running = Running::new(&scene, words, script);
+        wait_until("tail runs", || descendant_is(running.pid(), "tail"));
+        running.send(Signal::SIGTSTP);
+        wait_until("the supervisor stops", || state(running.pid()) == 'T');
+        running.send(Signal::SIGCONT);
+        wait_until("the supervisor goes on", || state(running.pid()) == 'S');
+        running.send(Signal::SIGTERM);
+        assert_eq!(running.end().1.signal(), Some(Signal::SIGTERM as i32), "{words:?}");
+    }
+}
+
+fn state(pid: Pid) -> char {
+    let stat = std::fs::read_to_string(format!("/proc/{pid}/stat")).expect("stat");
+    let (_, rest) = stat.rsplit_once(") ").expect("fields");
+    rest.chars().next().expect("state")
+}
+
+#[test]
+fn the_command_dies_with_a_supervisor_that_is_killed() {
+    let scene = Scene::new();
+    let running =
+        Running::new(&scene, &["ns-enter", "pid,mnt"], "echo ready; sleep 1000 & sleep 1000 & wait");
+    running.send(Signal::SIGKILL);
+    // The pipe ends only when the last of its writers is gone; the scene looks for processes too.
+    let (_, status) = running.end();
+    assert_eq!(status.signal(), Some(Signal::SIGKILL as i32));
+}
