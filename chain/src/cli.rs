@@ -134,7 +134,7 @@ pub fn print(text: &str) -> Result<Ending> {
 }
 
 /// The one line on stderr. If stderr is gone there is nobody to tell.
-fn complain(tool: &str, error: &Error) {
+pub(crate) fn complain(tool: &str, error: &Error) {
     let _ = writeln!(io::stderr(), "{}", error.line(tool));
 }
 

@@ -15,6 +15,7 @@ use nix::{
 
 use crate::{
     channel::{self, Channel},
+    cli,
     error::{Doing, Error, FAILED, Result},
     link::{Birth, Ended, Ending, Launch, Links},
     next::Next,
@@ -68,6 +69,8 @@ impl Plan {
     }
 
     fn supervise(&mut self, launch: &Launch) -> Result<Ending> {
+        // From here on a signal waits, so that none ends us between making and cleaning up.
+        let signals = Signals::hold()?;
         let mut birth = Birth::default();
         let mut made = 0;
         let mut result = Ok(());
@@ -80,7 +83,7 @@ impl Plan {
         }
         let mut child = None;
         let ending = result.and_then(|()| {
-            let made = child.insert(self.spawn(launch, &birth)?);
+            let made = child.insert(self.spawn(launch, &birth, &signals)?);
             if launch.beside {
                 for link in &mut self.links {
                     link.beside(made.pid()).map_err(|error| error.at(link.name()))?;
@@ -94,25 +97,20 @@ impl Plan {
         drop(child);
         let ended =
             Ended { next: self.next.name(), pid, ending: *ending.as_ref().unwrap_or(&Ending::NotRun) };
-        let mut failed = None;
         for link in self.links[..made].iter_mut().rev() {
             if let Err(error) = link.after(&ended) {
-                failed = failed.or(Some(error.at(link.name())));
+                // NEXT ran or did not: what could not be cleaned up does not change its status.
+                cli::complain(link.name(), &error);
             }
         }
-        // Why the launch failed matters more than what could not be cleaned up after it.
-        match (ending, failed) {
-            (Ok(_), Some(error)) => Err(error),
-            (ending, _) => ending,
-        }
+        ending
     }
 
     /// Makes the child; in it, becomes NEXT or tells why not.
-    fn spawn(&mut self, launch: &Launch, birth: &Birth) -> Result<Child> {
+    fn spawn<'a>(&mut self, launch: &Launch, birth: &Birth, signals: &'a Signals) -> Result<Child<'a>> {
         assert_one_thread();
         let report = Channel::new()?;
         let gate = if launch.beside { Some(Channel::new()?) } else { None };
-        let signals = Signals::hold()?;
         match sys::clone(launch.namespaces, birth.cgroup.as_ref().map(AsFd::as_fd)) {
             Err(errno) => Err(namespaces_failed(&self.links, launch.namespaces, errno)),
             Ok(Side::Parent(pid)) => Ok(Child::new(

@@ -81,8 +81,8 @@ pub(crate) enum Reaction {
     Pass(Signal),
     /// Kill the box, and say that this signal did it.
     KillFor(Signal),
-    /// Stop the box: its first process would not.
-    Stop,
+    /// Stop the box, whose first process would not: this signal asked for it.
+    StopFor(Signal),
 }
 
 /// Decides about one signal. `init` says that the child is the first of its pid namespace, `ran`
@@ -106,7 +106,7 @@ pub(crate) fn react(info: &siginfo, child: Pid, init: bool, ran: bool) -> Reacti
     if init && !(ran && is_handled(child, signal)) {
         match default_action(signal) {
             Default::Terminate => return Reaction::KillFor(signal),
-            Default::Stop => return Reaction::Stop,
+            Default::Stop => return Reaction::StopFor(signal),
             Default::Other => {}
         }
     }
@@ -168,10 +168,16 @@ fn parent_of(pid: Pid) -> Option<Pid> {
     rest.split(' ').nth(1)?.parse().ok().map(Pid::from_raw)
 }
 
-/// Stops this process as its child was stopped, so that the shell sees a stopped job. Returns when
-/// somebody continues it.
-pub(crate) fn stop_self() {
-    let _ = kill(getpid(), Signal::SIGSTOP);
+/// Stops this process by the signal that stopped NEXT, so that the shell, or the supervisor around
+/// this one, sees a stopped job. Returns when somebody continues it; at once in an orphaned process
+/// group, which the kernel does not let job control stop (setpgid(2)).
+pub(crate) fn stop_self(signal: Signal) -> Result<()> {
+    let mut only = SigSet::empty();
+    only.add(signal);
+    let doing = || format!("stop by {signal}");
+    kill(getpid(), signal).doing(doing)?;
+    sigprocmask(SigmaskHow::SIG_UNBLOCK, Some(&only), None).doing(doing)?;
+    sigprocmask(SigmaskHow::SIG_BLOCK, Some(&only), None).doing(doing)
 }
 
 /// Ends this process as `signal` ended NEXT, so that the caller sees the same; as the first process

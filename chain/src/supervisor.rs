@@ -20,23 +20,23 @@ use crate::{
 };
 
 /// The child that becomes NEXT. Dropped before it ended, it is killed and reaped.
-pub(crate) struct Child {
+pub(crate) struct Child<'a> {
     pid: Pid,
     /// It is the first process of a new pid namespace.
     init: bool,
-    signals: Signals,
+    signals: &'a Signals,
     /// Open until the child execs or ends.
     report: Option<File>,
     gate: Option<File>,
     ended: bool,
     /// The signal for which the supervisor itself killed the box.
     killed_for: Option<Signal>,
-    /// The supervisor itself stopped the box, so it stops too.
-    stopped: bool,
+    /// The signal for which the supervisor itself stopped the box.
+    stopped_for: Option<Signal>,
 }
 
-impl Child {
-    pub(crate) fn new(pid: Pid, init: bool, signals: Signals, report: File, gate: Option<File>) -> Self {
+impl<'a> Child<'a> {
+    pub(crate) fn new(pid: Pid, init: bool, signals: &'a Signals, report: File, gate: Option<File>) -> Self {
         Self {
             pid,
             init,
@@ -45,7 +45,7 @@ impl Child {
             gate,
             ended: false,
             killed_for: None,
-            stopped: false,
+            stopped_for: None,
         }
     }
 
@@ -118,8 +118,8 @@ impl Child {
                 self.killed_for = Some(*signal);
                 let _ = kill(self.pid, Signal::SIGKILL);
             }
-            Reaction::Stop => {
-                self.stopped = true;
+            Reaction::StopFor(signal) => {
+                self.stopped_for = Some(*signal);
                 let _ = kill(self.pid, Signal::SIGSTOP);
             }
         }
@@ -144,8 +144,8 @@ impl Child {
                 }
                 WaitStatus::Stopped(_, signal) => {
                     let job_control = matches!(signal, Signal::SIGTSTP | Signal::SIGTTIN | Signal::SIGTTOU);
-                    if job_control || std::mem::take(&mut self.stopped) {
-                        signals::stop_self();
+                    if let Some(signal) = self.stopped_for.take().or(job_control.then_some(signal)) {
+                        signals::stop_self(signal)?;
                         let _ = kill(self.pid, Signal::SIGCONT);
                     }
                 }
@@ -155,7 +155,7 @@ impl Child {
     }
 }
 
-impl Drop for Child {
+impl Drop for Child<'_> {
     fn drop(&mut self) {
         if !self.ended {
             let _ = kill(self.pid, Signal::SIGKILL);

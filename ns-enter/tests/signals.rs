@@ -2,7 +2,7 @@
 
 use std::{
     io::{BufRead, BufReader, Read},
-    os::unix::process::ExitStatusExt,
+    os::unix::process::{CommandExt, ExitStatusExt},
     process::{Child, ChildStdout, Stdio},
 };
 
@@ -22,7 +22,8 @@ impl Running {
     fn new(scene: &Scene, words: &[&str], script: &str) -> Self {
         let mut command = scene.command(words[0]);
         command.args(&words[1..]).args(["--", "bash", "-c", script]);
-        let mut tool = command.stdout(Stdio::piped()).spawn().expect("tool");
+        // A process group of its own, whose parent is in the session: job control can stop it.
+        let mut tool = command.process_group(0).stdout(Stdio::piped()).spawn().expect("tool");
         let mut running = Self { output: BufReader::new(tool.stdout.take().expect("pipe")), tool };
         assert_eq!(running.line(), "ready");
         running
@@ -117,7 +118,13 @@ fn descendant_is(pid: Pid, name: &str) -> bool {
 #[test]
 fn a_stop_stops_the_supervisor_too_and_a_continue_resumes_both() {
     let scene = Scene::new();
-    for words in [&["ns-enter", "pid"][..], &["cg-set", "pids=50"]] {
+    let nested: &[&str] = &["cg-set", "pids=50", "--", "ns-enter", "pid"];
+    for words in [
+        &["ns-enter", "pid"],
+        &["cg-set", "pids=50"],
+        nested,
+        &["cg-set", "pids=50", "--", "cg-set", "pids=50"],
+    ] {
         let script = "echo ready; exec tail -f /dev/null";
         let running = Running::new(&scene, words, script);
         wait_until("tail runs", || descendant_is(running.pid(), "tail"));
