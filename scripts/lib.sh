@@ -1,0 +1,44 @@
+# shellcheck shell=bash
+# What the scripts share. Sourced by each of them, after `set -euo pipefail`.
+
+repo=$(cd "${BASH_SOURCE[0]%/*}/.." && pwd)
+rootfs=$repo/target/rootfs
+sqlite=$repo/target/sqlite
+
+# What is made here must be readable for the ordinary users of a box.
+umask 022
+
+die() {
+    printf '%s: %s\n' "${0##*/}" "$*" >&2
+    exit 1
+}
+
+need_root() {
+    ((EUID == 0)) || die "making namespaces, groups and mounts needs root; run it as root"
+}
+
+# What the caller prints on stdout stays its own.
+setup_if_missing() {
+    [[ -x $repo/target/release/box-run && -d $rootfs && -d $sqlite ]] || "$repo/scripts/setup" >&2
+}
+
+# group_of PID CONTROLLER: the directory of the process's cgroup v1 group.
+group_of() {
+    local controllers path
+    while IFS=: read -r _ controllers path; do
+        if [[ ,$controllers, == *,$2,* ]]; then
+            printf '/sys/fs/cgroup/%s%s\n' "$2" "${path%/}"
+            return
+        fi
+    done <"/proc/$1/cgroup"
+    die "no cgroup v1 $2 controller here; this version needs one"
+}
+
+# wait_for SECONDS COMMAND...: for what the kernel gives a script no event for.
+wait_for() {
+    local deadline=$((SECONDS + $1))
+    until "${@:2}"; do
+        ((SECONDS < deadline)) || return 1
+        sleep 0.05
+    done
+}
