@@ -13,7 +13,7 @@ pub use args::{Args, Cores, Count, GroupName, Settings};
 
 use std::{ffi::OsString, fs::File, io::Write};
 
-use chain::{Birth, Doing, Ended, Ending, Launch, Link, Result};
+use chain::{Birth, Doing, Ended, Ending, Launch, Link, Result, kernel_log::KernelLog};
 use nix::sys::signal::Signal;
 
 use group::Group;
@@ -30,6 +30,7 @@ pub struct CgSet {
     group: Group,
     doors: Vec<File>,
     kills_before: u64,
+    log: Option<KernelLog>,
 }
 
 impl CgSet {
@@ -43,6 +44,7 @@ impl CgSet {
             group: Group::default(),
             doors: Vec::new(),
             kills_before: 0,
+            log: None,
         }
     }
 
@@ -52,26 +54,23 @@ impl CgSet {
     }
 
     /// Says on stderr who was killed for passing the memory limit, if somebody was.
-    fn report_memory(&self, ended: &Ended) {
+    fn report_memory(&mut self, ended: &Ended) {
         let Some(mem) = v1::read(&self.group).mem else { return };
-        let kills = v1::oom_kills(&self.group).unwrap_or(0);
-        if kills <= self.kills_before {
+        let kills = v1::oom_kills(&self.group).unwrap_or(0).saturating_sub(self.kills_before);
+        if kills == 0 {
             return;
         }
         let next = ended.next.display();
-        let (who, own_limit) = match oom::last_victim(&self.group_name) {
-            Some(victim) => (format!("{} (pid {})", victim.name, victim.pid), victim.own_limit),
-            None => (
-                match ended.pid {
-                    Some(pid) if ended.ending == Ending::Killed(Signal::SIGKILL) => {
-                        format!("{next} (pid {pid})")
-                    }
-                    _ => format!("a process of {next}"),
-                },
-                v1::memory_was_full(&self.group),
-            ),
+        let victim = self.log.take().and_then(|log| oom::last_victim(log, &self.group_name, kills));
+        let who = match (&victim, ended.pid) {
+            (Some(victim), _) => format!("{} (pid {})", victim.name, victim.pid),
+            (None, Some(pid)) if ended.ending == Ending::Killed(Signal::SIGKILL) => {
+                format!("{next} (pid {pid})")
+            }
+            (None, _) => format!("a process of {next}"),
         };
-        let why = if own_limit {
+        let own_limit = victim.and_then(|victim| victim.own_limit);
+        let why = if own_limit.unwrap_or_else(|| v1::memory_was_full(&self.group)) {
             "was killed for passing it; raise mem="
         } else {
             "was killed because memory ran out above this group; raise the limit there"
@@ -128,7 +127,10 @@ impl Link for CgSet {
             self.group.make_brake(hierarchies, &self.group_name);
         }
         v1::apply(&self.settings, &self.group)?;
-        self.kills_before = v1::oom_kills(&self.group).unwrap_or(0);
+        if let Some(kills) = v1::oom_kills(&self.group) {
+            self.kills_before = kills;
+            self.log = Some(KernelLog::from_now());
+        }
         self.doors = self.group.doors()?;
         Ok(())
     }

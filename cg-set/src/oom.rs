@@ -2,70 +2,143 @@
 
 use std::fs;
 
+use chain::kernel_log::KernelLog;
+
 /// The inode of the first pid namespace (PROC_PID_INIT_INO in include/linux/proc_ns.h). The log has
 /// the pids of that one.
 const FIRST_PID_NAMESPACE: &str = "pid:[4026531836]";
 
 /// A process that the kernel killed for memory.
-#[derive(Debug, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct Victim {
     pub(crate) name: String,
     pub(crate) pid: i32,
-    /// It was the limit of the asked group that was passed, not that of a group above it.
-    pub(crate) own_limit: bool,
+    /// Whether it was the limit of the asked group that was passed, not that of a group above it;
+    /// `None` if the log does not say.
+    pub(crate) own_limit: Option<bool>,
 }
 
 /// The process of the group `name`, or of one below it, that was killed last, if the log may be
-/// read and speaks of it (the line of dump_oom_victim() in mm/oom_kill.c).
-pub(crate) fn last_victim(name: &str) -> Option<Victim> {
+/// read and tells it. `kills` is how many the kernel has counted in the group meanwhile.
+pub(crate) fn last_victim(log: KernelLog, name: &str, kills: u64) -> Option<Victim> {
     if fs::read_link("/proc/self/ns/pid").ok()?.to_str()? != FIRST_PID_NAMESPACE {
         return None;
     }
-    chain::kernel_log::records().filter_map(|record| parse(&record.text, name)).last()
+    find(log.messages(), name, kills)
 }
 
-/// Reads `…,oom_memcg=/a,task_memcg=/a/b,task=tail,pid=4242,uid=0`.
-fn parse(message: &str, group: &str) -> Option<Victim> {
-    let (_, fields) = message.split_once("oom-kill:")?;
-    let (_, fields) = fields.split_once(",oom_memcg=")?;
-    let (limited, fields) = fields.split_once(",task_memcg=")?;
-    let (killed_in, fields) = fields.split_once(",task=")?;
-    let parts = |path: &str| path.split('/').map(str::to_owned).collect::<Vec<_>>();
-    let wanted = parts(group);
-    if !parts(killed_in).windows(wanted.len()).any(|part| part == wanted) {
-        return None;
+/// The kernel writes two messages about a kill. The one with the group's name it leaves out when
+/// there were many of late (`oom_rs` in mm/oom_kill.c allows 10 in 5 seconds), the one with the
+/// process never. So a kill of no known group is ours if there are just as many of them as ours.
+fn find(messages: impl Iterator<Item = String>, group: &str, kills: u64) -> Option<Victim> {
+    let mut explained = Vec::new();
+    let mut killed = Vec::new();
+    let mut ours = None;
+    for message in messages {
+        if let Some(explanation) = Explanation::parse(&message) {
+            explained.push(explanation.victim.pid);
+            ours = explanation.victim_in(group).or(ours);
+        } else if let Some(victim) = parse_kill(&message) {
+            killed.push(victim);
+        }
     }
-    // The process's name may hold a comma, so the pid is looked for from the end.
-    let (name, pid) = fields.rsplit_once(",pid=")?;
-    let digits: String = pid.chars().take_while(char::is_ascii_digit).collect();
-    let own_limit = parts(limited).ends_with(&wanted);
-    Some(Victim { name: name.to_owned(), pid: digits.parse().ok()?, own_limit })
+    ours.or_else(|| {
+        killed.retain(|victim| !explained.contains(&victim.pid));
+        killed.pop().filter(|_| u64::try_from(killed.len() + 1) == Ok(kills))
+    })
+}
+
+/// What dump_oom_victim() in mm/oom_kill.c says.
+struct Explanation {
+    limited: String,
+    killed_in: String,
+    victim: Victim,
+}
+
+impl Explanation {
+    /// Reads `oom-kill:…,oom_memcg=/a,task_memcg=/a/b,task=tail,pid=4242,uid=0`.
+    fn parse(message: &str) -> Option<Self> {
+        let fields = message.strip_prefix("oom-kill:")?;
+        let (before, fields) = fields.split_once(",task_memcg=")?;
+        // Without a limit of a group it was the machine's memory.
+        let limited = before.split_once(",oom_memcg=").map_or("", |(_, limited)| limited);
+        let (killed_in, fields) = fields.split_once(",task=")?;
+        // The process's name may hold a comma, so the pid is looked for from the end.
+        let (name, fields) = fields.rsplit_once(",pid=")?;
+        let (pid, _) = fields.split_once(',')?;
+        let victim = Victim { name: name.to_owned(), pid: pid.parse().ok()?, own_limit: None };
+        Some(Self { limited: limited.to_owned(), killed_in: killed_in.to_owned(), victim })
+    }
+
+    /// The victim, if it was in `group` or below.
+    fn victim_in(self, group: &str) -> Option<Victim> {
+        let parts = |path: &str| path.split('/').map(str::to_owned).collect::<Vec<_>>();
+        let wanted = parts(group);
+        let limited = parts(&self.limited);
+        let inside = parts(&self.killed_in).windows(wanted.len()).any(|part| part == wanted);
+        inside.then(|| Victim { own_limit: Some(limited.ends_with(&wanted)), ..self.victim })
+    }
+}
+
+/// Reads `Memory cgroup out of memory: Killed process 4242 (tail) total-vm:…`, as
+/// __oom_kill_process() in mm/oom_kill.c writes it.
+fn parse_kill(message: &str) -> Option<Victim> {
+    let (_, fields) = message.split_once("emory: Killed process ")?;
+    let (pid, fields) = fields.split_once(" (")?;
+    let (name, _) = fields.rsplit_once(") total-vm:")?;
+    Some(Victim { name: name.to_owned(), pid: pid.parse().ok()?, own_limit: None })
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
 
-    fn record(limited: &str, killed_in: &str) -> String {
+    fn explained(limited: &str, killed_in: &str, pid: i32) -> String {
         format!(
-            "oom-kill:constraint=CONSTRAINT_MEMCG,nodemask=(null),cpuset=/,mems_allowed=0,\
-             oom_memcg={limited},task_memcg={killed_in},task=ta,il,pid=4242,uid=0"
+            "oom-kill:constraint=CONSTRAINT_MEMCG,nodemask=(null),cpuset=/,mems_allowed=0{limited},\
+             task_memcg={killed_in},task=ta,il,pid={pid},uid=0"
         )
+    }
+
+    fn killed(pid: i32) -> String {
+        format!("Memory cgroup out of memory: Killed process {pid} (ta,il) total-vm:6460kB, anon-rss:3968kB")
+    }
+
+    fn victim(pid: i32, own_limit: Option<bool>) -> Victim {
+        Victim { name: "ta,il".into(), pid, own_limit }
     }
 
     #[test]
     fn the_victim_of_the_group_is_found_and_whose_limit_it_was() {
-        let victim = |own_limit| Some(Victim { name: "ta,il".into(), pid: 4242, own_limit });
-        assert_eq!(parse(&record("/a/g", "/a/g"), "g"), victim(true));
-        assert_eq!(parse(&record("/a/g/h", "/a/g/h"), "g/h"), victim(true));
-        assert_eq!(parse(&record("/a/g", "/a/g/h"), "g"), victim(true));
-        assert_eq!(parse(&record("/a", "/a/g"), "g"), victim(false));
+        for (limited, killed_in, group, own_limit) in [
+            (",oom_memcg=/a/g", "/a/g", "g", true),
+            (",oom_memcg=/a/g/h", "/a/g/h", "g/h", true),
+            (",oom_memcg=/a/g", "/a/g/h", "g", true),
+            (",oom_memcg=/a", "/a/g", "g", false),
+            (",global_oom", "/a/g", "g", false),
+        ] {
+            let messages = [explained(limited, killed_in, 42), killed(42)];
+            assert_eq!(find(messages.into_iter(), group, 1), Some(victim(42, Some(own_limit))), "{limited}");
+        }
     }
 
     #[test]
     fn other_groups_victims_are_not() {
-        assert_eq!(parse(&record("/a/g", "/a/g"), "h"), None);
-        assert_eq!(parse(&record("/a/gg", "/a/gg"), "g"), None);
-        assert_eq!(parse("hello", "g"), None);
+        for killed_in in ["/a/h", "/a/gg"] {
+            let messages = [explained(",oom_memcg=/a/h", killed_in, 42), killed(42), "hello".into()];
+            assert_eq!(find(messages.into_iter(), "g", 1), None, "{killed_in}");
+        }
+    }
+
+    #[test]
+    fn a_kill_that_the_kernel_does_not_explain_is_ours_only_if_it_can_be_no_others() {
+        let other = [explained(",oom_memcg=/h", "/h", 7), killed(7)];
+        let messages = |ours: &[i32]| {
+            other.clone().into_iter().chain(ours.iter().copied().map(killed)).collect::<Vec<_>>()
+        };
+        assert_eq!(find(messages(&[8]).into_iter(), "g", 1), Some(victim(8, None)));
+        assert_eq!(find(messages(&[8, 9]).into_iter(), "g", 2), Some(victim(9, None)));
+        assert_eq!(find(messages(&[8, 9]).into_iter(), "g", 1), None);
+        assert_eq!(find(messages(&[]).into_iter(), "g", 1), None);
     }
 }

@@ -31,6 +31,19 @@ fn the_one_that_was_killed_is_named_and_the_command_may_live() {
     );
 }
 
+/// The kernel explains ten kills in five seconds and leaves the rest at one message each.
+#[test]
+fn one_of_many_kills_in_a_row_is_named_all_the_same() {
+    let scene = Scene::new();
+    let run = scene
+        .script("for run in {1..15}; do cg-set mem=4M -- bash -c 'tail /dev/zero & wait' 2>&1 | grep ^cg-set; done")
+        .assert()
+        .success();
+    let output = String::from_utf8_lossy(&run.get_output().stdout).into_owned();
+    let named = output.lines().filter(|line| line.contains("mem=4M: tail (pid ")).count();
+    assert_eq!(named, 15, "{output}");
+}
+
 #[test]
 fn a_shell_that_buffers_a_line_without_end_is_killed() {
     let scene = Scene::new();

@@ -11,7 +11,8 @@ use std::{
 };
 
 use chain::{
-    Doing, Remedy, Result, kernel_log,
+    Doing, Remedy, Result,
+    kernel_log::KernelLog,
     mount::{Filesystem, MountAttrFlags, copy_tree, make_read_only, open_dir},
 };
 use nix::errno::Errno;
@@ -74,8 +75,10 @@ fn overlay(
             .map_err(|error| error.within(&shown()))
             .remedy(Errno::EINVAL, "layers by descriptor need Linux 6.13")?;
     }
-    add_upper(overlay)?.mount(attributes).map_err(|error| match kernel_log::just_said("overlayfs: ") {
-        // Most of what overlayfs refuses it explains in the kernel's log only.
+    let overlay = add_upper(overlay)?;
+    // Most of what overlayfs refuses it explains in the kernel's log only.
+    let log = KernelLog::from_now();
+    overlay.mount(attributes).map_err(|error| match log.last_word("overlayfs: ") {
         Some(why) => error.words(why),
         None => error,
     })
