@@ -19,7 +19,8 @@ need_root() {
 
 # What the caller prints on stdout stays its own.
 setup_if_missing() {
-    [[ -x $repo/target/release/box-run && -d $rootfs && -d $sqlite ]] || "$repo/scripts/setup" >&2
+    [[ -x $repo/target/release/box-run && -d $rootfs && -d $sqlite && -d $repo/target/vm ]] ||
+        "$repo/scripts/setup" >&2
 }
 
 # group_of PID CONTROLLER: the directory of the process's cgroup v1 group.

@@ -1,8 +1,10 @@
-//! The pipe over which the child tells why it failed. Exec closes it, which tells that it did not.
+//! The pipes between supervisor and child: over one the child tells how far it is and why it failed,
+//! over the other it is let go on. Exec closes both, which tells that NEXT runs.
 
 use std::{
     fs::File,
     io::{Read, Write},
+    mem,
     os::fd::{AsFd, BorrowedFd},
 };
 
@@ -10,6 +12,7 @@ use nix::{
     errno::Errno,
     fcntl::OFlag,
     poll::{PollFd, PollFlags, PollTimeout, poll},
+    sys::signal::Signal,
     unistd::pipe2,
 };
 
@@ -28,17 +31,106 @@ impl Channel {
     }
 }
 
-/// Sends the error; if nobody listens, there is nobody to tell.
-pub(crate) fn send(writer: &mut File, error: &Error) {
-    let _ = writer.write_all(&encode(error));
+/// What a child tells its supervisor.
+#[derive(Debug, PartialEq, Eq)]
+pub(crate) enum Word {
+    /// All links have entered; it waits to become NEXT.
+    Ready,
+    /// It is the init of its pid namespace, and runs NEXT.
+    InitRuns,
+    /// It is such an init, and NEXT was stopped by this signal.
+    Stopped(Signal),
+    /// It could not become NEXT. The last word.
+    Failed(Error),
 }
 
-/// Reads what there is; `true` at end of file. Called when the reader is known to be readable.
-pub(crate) fn receive(reader: &mut File, into: &mut Vec<u8>) -> Result<bool> {
-    let mut part = [0; 4096];
-    let length = reader.read(&mut part).doing(|| "listen to the child".into())?;
-    into.extend_from_slice(&part[..length]);
-    Ok(length == 0)
+const READY: u8 = b'r';
+const INIT_RUNS: u8 = b'i';
+const STOPPED: u8 = b's';
+const FAILED_WORD: u8 = b'f';
+
+/// Tells the supervisor; if nobody listens, there is nobody to tell.
+pub(crate) fn tell(mut report: &File, word: &Word) {
+    let bytes = match word {
+        Word::Ready => vec![READY],
+        Word::InitRuns => vec![INIT_RUNS],
+        // A signal's number is below 64.
+        Word::Stopped(signal) => vec![STOPPED, *signal as u8],
+        Word::Failed(error) => [&[FAILED_WORD][..], &encode(error)].concat(),
+    };
+    let _ = report.write_all(&bytes);
+}
+
+/// The supervisor's end of the pipe over which the child tells.
+pub(crate) struct Report {
+    reader: Option<File>,
+    /// What has come and is no whole word yet.
+    bytes: Vec<u8>,
+}
+
+impl Report {
+    pub(crate) fn new(reader: File) -> Self {
+        Self { reader: Some(reader), bytes: Vec::new() }
+    }
+
+    /// The end to wait on; `None` once the other end is closed.
+    pub(crate) fn fd(&self) -> Option<BorrowedFd<'_>> {
+        self.reader.as_ref().map(AsFd::as_fd)
+    }
+
+    /// Takes in what has come. Called when the pipe is known to be readable.
+    pub(crate) fn listen(&mut self) -> Result<()> {
+        let Some(reader) = &mut self.reader else { return Ok(()) };
+        let mut part = [0; 4096];
+        let length = reader.read(&mut part).doing(|| "listen to the child".into())?;
+        self.bytes.extend_from_slice(&part[..length]);
+        if length == 0 {
+            self.reader = None;
+        }
+        Ok(())
+    }
+
+    /// The next word that is whole. An error is whole when the other end is closed.
+    pub(crate) fn next(&mut self) -> Option<Word> {
+        let (word, length) = match (*self.bytes.first()?, self.bytes.get(1)) {
+            (READY, _) => (Word::Ready, 1),
+            (INIT_RUNS, _) => (Word::InitRuns, 1),
+            (STOPPED, signal) => (Word::Stopped(Signal::try_from(i32::from(*signal?)).ok()?), 2),
+            _ if self.reader.is_some() => return None,
+            _ => return Some(Word::Failed(decode(&mem::take(&mut self.bytes)[1..]))),
+        };
+        self.bytes.drain(..length);
+        Some(word)
+    }
+}
+
+/// The error that was told, when nobody but this process holds the pipe any more.
+pub(crate) fn last_word(report: Channel) -> Option<Error> {
+    drop(report.writer);
+    let mut report = Report::new(report.reader);
+    while report.fd().is_some() {
+        report.listen().ok()?;
+    }
+    std::iter::from_fn(|| report.next()).find_map(|word| match word {
+        Word::Failed(error) => Some(error),
+        _ => None,
+    })
+}
+
+/// The child's end of the pipe over which it is let go on.
+pub(crate) struct Gate(File);
+
+impl Gate {
+    pub(crate) fn new(reader: File) -> Self {
+        Self(reader)
+    }
+
+    /// Waits to be let go on; `false` if the supervisor gave up or is gone.
+    pub(crate) fn wait(&self) -> Result<bool> {
+        let mut go = [0];
+        let length = (&self.0).read(&mut go).doing(|| "listen to the supervisor".into())?;
+        Ok(length > 0)
+    }
 }
 
 /// Whether the other side of the pipe, and so the supervisor, is gone.
@@ -58,27 +150,39 @@ fn encode(error: &Error) -> Vec<u8> {
         .join(&0)
 }
 
-/// The error that the child sent, or `None` if it sent nothing.
-pub(crate) fn decode(bytes: &[u8]) -> Option<Error> {
-    if bytes.is_empty() {
-        return None;
-    }
+fn decode(bytes: &[u8]) -> Error {
     let fields: Vec<_> = bytes.splitn(FIELDS, |byte| *byte == 0).map(String::from_utf8_lossy).collect();
     let text = |at: usize| fields.get(at).map_or_else(String::new, std::string::ToString::to_string);
-    Some(Error {
+    Error {
         status: text(0).parse().unwrap_or(FAILED),
         errno: text(1).parse().ok().filter(|errno| *errno != 0).map(Errno::from_raw),
         link: text(2),
         doing: text(3),
         words: text(4),
         hint: text(5),
-    })
+    }
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
     use proptest::prelude::*;
+
+    /// What the supervisor understands of these words.
+    fn heard(words: &[Word]) -> Vec<Word> {
+        let Channel { reader, writer } = Channel::new().expect("pipe");
+        for word in words {
+            tell(&writer, word);
+        }
+        drop(writer);
+        let mut report = Report::new(reader);
+        let mut heard = Vec::new();
+        while report.fd().is_some() {
+            report.listen().expect("read");
+            heard.extend(std::iter::from_fn(|| report.next()));
+        }
+        heard
+    }
 
     proptest! {
         #[test]
@@ -88,12 +192,26 @@ mod tests {
             let [link, doing, words, hint] = parts;
             let errno = (errno != 0).then(|| Errno::from_raw(errno)).filter(|e| *e != Errno::UnknownErrno);
             let error = Error { link, doing, errno, words, hint, status };
-            prop_assert_eq!(decode(&encode(&error)), Some(error));
+            prop_assert_eq!(decode(&encode(&error)), error);
         }
     }
 
     #[test]
-    fn silence_is_no_error() {
-        assert_eq!(decode(b""), None);
+    fn words_arrive_one_by_one_and_an_error_last() {
+        let words = || {
+            vec![
+                Word::Ready,
+                Word::InitRuns,
+                Word::Stopped(Signal::SIGTSTP),
+                Word::Stopped(Signal::SIGTTIN),
+                Word::Failed(Error::os("run x", Errno::ENOENT).hint("is it there?").with_status(127)),
+            ]
+        };
+        assert_eq!(heard(&words()), words());
+    }
+
+    #[test]
+    fn silence_says_nothing() {
+        assert_eq!(heard(&[]), []);
     }
 }

@@ -13,7 +13,7 @@ use clap::{
 };
 
 use crate::{
-    error::{Doing, Error, Result},
+    error::{Doing, Error, Result, TIMED_OUT},
     launch::Plan,
     link::{Ending, Links},
     next::Next,
@@ -103,6 +103,7 @@ pub fn main<T: Tool>() -> ExitCode {
     };
     match ending {
         Ok(Ending::Exited(status)) => ExitCode::from(status),
+        Ok(Ending::TimedOut) => ExitCode::from(TIMED_OUT),
         Ok(Ending::Killed(signal)) => signals::die_of(signal),
         Ok(Ending::NotRun) => ExitCode::SUCCESS,
         Err(error) => {

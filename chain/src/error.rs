@@ -9,6 +9,8 @@ pub type Result<T, E = Error> = std::result::Result<T, E>;
 
 /// The tool failed before NEXT ran, as `env(1)` and `timeout(1)` say it.
 pub const FAILED: u8 = 125;
+/// NEXT's time was over, as `timeout(1)` says it.
+pub(crate) const TIMED_OUT: u8 = 124;
 /// NEXT was found but could not be run.
 pub const NOT_RUNNABLE: u8 = 126;
 /// NEXT was not found.

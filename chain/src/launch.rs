@@ -1,26 +1,30 @@
-//! The launch: the links' five places in one order, with a supervisor or without.
+//! The launch: the links' places in one order, with a supervisor or without.
 
 use std::{
     convert::Infallible,
     fs::File,
-    os::fd::{AsFd, RawFd},
+    io::{Read, Write},
+    os::fd::{AsFd, BorrowedFd, RawFd},
 };
 
 use nix::{
     errno::Errno,
+    libc,
     mount::{MsFlags, mount},
     sched::{CloneFlags, unshare},
-    sys::{prctl::set_pdeathsig, signal::Signal},
+    sys::{prctl::set_pdeathsig, signal::Signal, wait::waitpid},
+    unistd::Pid,
 };
 
 use crate::{
-    channel::{self, Channel},
+    channel::{self, Channel, Gate, Report, Word},
     cli,
     error::{Doing, Error, FAILED, Result},
-    link::{Birth, Ended, Ending, Launch, Links},
+    init,
+    link::{Birth, Ended, Ending, Launch, Links, Propagation},
     next::Next,
-    signals::{self, Signals},
-    supervisor::Child,
+    signals::{self, Receiver, Signals},
+    supervisor::{Child, Event},
     sys::{self, Side},
 };
 
@@ -61,10 +65,12 @@ impl Plan {
         if launch.supervised {
             return self.supervise(&launch);
         }
-        unshare(launch.namespaces)
-            .map_err(|errno| namespaces_failed(&self.links, launch.namespaces, errno))?;
-        signals::restore_sigpipe()?;
-        let never = self.become_next(&launch, || Ok(()))?;
+        if launch.before_birth {
+            self.before_birth()?;
+        }
+        unshare(launch.namespaces).map_err(|errno| self.namespaces_failed(&launch, errno))?;
+        self.enter(&launch)?;
+        let never = self.next.become_it(&self.keep_fds, signals::restore_sigpipe)?;
         match never {}
     }
 
@@ -83,14 +89,8 @@ impl Plan {
         }
         let mut child = None;
         let ending = result.and_then(|()| {
-            let made = child.insert(self.spawn(launch, &birth, &signals)?);
-            if launch.beside {
-                for link in &mut self.links {
-                    link.beside(made.pid()).map_err(|error| error.at(link.name()))?;
-                }
-                made.go();
-            }
-            made.wait()
+            let child = child.insert(self.spawn(launch, &birth, &signals)?);
+            self.attend(launch, child)
         });
         let pid = child.as_ref().map(Child::pid);
         // Whatever failed, no child outlives this: dropping it kills and reaps it.
@@ -106,63 +106,175 @@ impl Plan {
         ending
     }
 
+    /// What the supervisor does while the child lives.
+    fn attend(&mut self, launch: &Launch, child: &mut Child) -> Result<Ending> {
+        if let Some(timeout) = launch.timeout {
+            child.limit_time(timeout);
+        }
+        if launch.beside {
+            for link in &mut self.links {
+                link.beside(child.pid()).map_err(|error| error.at(link.name()))?;
+            }
+            child.go();
+        }
+        if launch.waits_before_next() {
+            if let Event::Ended(ending) = child.next_event(None)? {
+                return Ok(ending);
+            }
+            for link in &mut self.links {
+                link.before_next(child.pid()).map_err(|error| error.at(link.name()))?;
+            }
+            if let Some(fd) = &launch.wait_fd
+                && let Event::Ended(ending) = child.wait_for(fd)?
+            {
+                return Ok(ending);
+            }
+            child.go();
+        }
+        child.wait()
+    }
+
     /// Makes the child; in it, becomes NEXT or tells why not.
     fn spawn<'a>(&mut self, launch: &Launch, birth: &Birth, signals: &'a Signals) -> Result<Child<'a>> {
         assert_one_thread();
         let report = Channel::new()?;
-        let gate = if launch.beside { Some(Channel::new()?) } else { None };
-        match sys::clone(launch.namespaces, birth.cgroup.as_ref().map(AsFd::as_fd)) {
-            Err(errno) => Err(namespaces_failed(&self.links, launch.namespaces, errno)),
-            Ok(Side::Parent(pid)) => Ok(Child::new(
-                pid,
-                launch.namespaces.contains(CloneFlags::CLONE_NEWPID),
-                signals,
-                report.reader,
-                gate.map(|gate| gate.writer),
-            )),
-            Ok(Side::Child) => {
-                let Channel { reader, mut writer } = report;
-                drop(reader);
-                let gate = gate.map(|Channel { reader, .. }| reader);
-                let result = die_with_supervisor(&writer)
-                    .and_then(|()| wait_at(gate))
-                    .and_then(|()| self.become_next(launch, || signals.restore()));
-                let error = match result {
+        let gate = if launch.beside || launch.waits_before_next() { Some(Channel::new()?) } else { None };
+        let side = if launch.before_birth {
+            self.clone_after_change(launch, birth, &report)?
+        } else {
+            Some(self.clone(launch, birth, sys::clone)?)
+        };
+        match side {
+            None => Err(channel::last_word(report)
+                .unwrap_or_else(|| Error::new("make a child", "the process in between was killed"))),
+            Some(Side::Parent(pid)) => {
+                let first = launch.namespaces.contains(CloneFlags::CLONE_NEWPID);
+                let receiver = if first { Receiver::first_of_namespace() } else { Receiver::plain() };
+                let gate = gate.map(|gate| gate.writer);
+                Ok(Child::new(pid, receiver, signals, Report::new(report.reader), gate))
+            }
+            Some(Side::Child) => {
+                drop(report.reader);
+                let report = report.writer;
+                let gate = gate.map(|gate| Gate::new(gate.reader));
+                let error = match self.be_child(launch, &report, gate.as_ref(), signals) {
                     Ok(never) => match never {},
                     Err(error) => error,
                 };
-                channel::send(&mut writer, &error);
-                sys::exit_now(error.status())
+                let status = error.status();
+                channel::tell(&report, &Word::Failed(error));
+                sys::exit_now(status)
             }
         }
     }
 
-    /// What the process that becomes NEXT does, in the order in which it happens.
-    fn become_next(
+    fn clone(
+        &self,
+        launch: &Launch,
+        birth: &Birth,
+        clone: fn(CloneFlags, Option<BorrowedFd>) -> nix::Result<Side>,
+    ) -> Result<Side> {
+        clone(launch.namespaces, birth.cgroup.as_ref().map(AsFd::as_fd))
+            .map_err(|errno| self.namespaces_failed(launch, errno))
+    }
+
+    /// The same by a process in between: only it is changed by what the links do before the birth, and
+    /// it is gone before this returns. What it makes is this process's child; `None` if it made none.
+    fn clone_after_change(
         &mut self,
         launch: &Launch,
-        restore_signals: impl FnOnce() -> Result<()>,
+        birth: &Birth,
+        report: &Channel,
+    ) -> Result<Option<Side>> {
+        let mut relay = Channel::new()?;
+        let between = match sys::clone(CloneFlags::empty(), None).doing(|| "make a child".into())? {
+            Side::Parent(between) => between,
+            Side::Child => {
+                let side = die_with_supervisor(&report.writer)
+                    .and_then(|()| self.before_birth())
+                    .and_then(|()| self.clone(launch, birth, sys::clone_sibling));
+                match side {
+                    Ok(Side::Child) => return Ok(Some(Side::Child)),
+                    Ok(Side::Parent(pid)) => {
+                        let _ = relay.writer.write_all(&pid.as_raw().to_ne_bytes());
+                    }
+                    Err(error) => channel::tell(&report.writer, &Word::Failed(error)),
+                }
+                sys::exit_now(0);
+            }
+        };
+        drop(relay.writer);
+        // Both its processes close their ends soon: this one when it is gone, the child at the start.
+        let mut pid = [0; size_of::<libc::pid_t>()];
+        let told = relay.reader.read_exact(&mut pid);
+        waitpid(between, None).doing(|| "wait for the process in between".into())?;
+        let made = told.is_ok().then(|| libc::pid_t::from_ne_bytes(pid));
+        Ok(made.map(|pid| Side::Parent(Pid::from_raw(pid))))
+    }
+
+    fn before_birth(&mut self) -> Result<()> {
+        self.links.iter_mut().try_for_each(|link| link.before_birth().map_err(|error| error.at(link.name())))
+    }
+
+    /// What the child does, in the order in which it happens.
+    fn be_child(
+        &mut self,
+        launch: &Launch,
+        report: &File,
+        gate: Option<&Gate>,
+        signals: &Signals,
     ) -> Result<Infallible> {
+        die_with_supervisor(report)?;
+        if launch.beside {
+            pass(gate)?;
+        }
+        self.enter(launch)?;
+        // The kernel forgets it when a process changes its credentials (prctl(2)).
+        die_with_supervisor(report)?;
+        if launch.waits_before_next() {
+            channel::tell(report, &Word::Ready);
+            pass(gate)?;
+        }
+        if launch.init {
+            init::run(&self.next, &self.keep_fds, report, signals)
+        } else {
+            self.next.become_it(&self.keep_fds, || signals.restore())
+        }
+    }
+
+    /// What the process that becomes NEXT does with itself.
+    fn enter(&mut self, launch: &Launch) -> Result<()> {
         if launch.namespaces.contains(CloneFlags::CLONE_NEWNS) {
-            make_mounts_private()?;
+            propagate(launch.propagation)?;
         }
-        for link in &mut self.links {
-            link.enter().map_err(|error| error.at(link.name()))?;
+        self.links.iter_mut().try_for_each(|link| link.enter().map_err(|error| error.at(link.name())))
+    }
+
+    /// Why the kernel made no new namespaces. Only a lone link can be blamed.
+    fn namespaces_failed(&self, launch: &Launch, errno: Errno) -> Error {
+        let error = Error::os(describe(launch.namespaces), errno);
+        let error = match self.links.as_slice() {
+            [link] => error.at(link.name()),
+            _ => error,
+        };
+        match self.links.iter().find_map(|link| link.advice(launch.namespaces, errno)) {
+            Some(advice) => error.hint(advice),
+            None if errno == Errno::EPERM => error.hint("run as root"),
+            None => error,
         }
-        sys::close_on_exec_from(3).doing(|| "mark descriptors close-on-exec".into())?;
-        for fd in &self.keep_fds {
-            sys::keep_on_exec(*fd).doing(|| format!("--keep-fd {fd}"))?;
-        }
-        restore_signals()?;
-        Err(self.next.exec())
     }
 }
 
-/// New mounts stay in the new namespace, and nothing comes in from the old one (mount_namespaces(7)).
-fn make_mounts_private() -> Result<()> {
+/// How new mounts, and those made outside, go over the border of a new mount namespace.
+fn propagate(propagation: Propagation) -> Result<()> {
+    let (flag, name) = match propagation {
+        Propagation::Private => (MsFlags::MS_PRIVATE, "private"),
+        Propagation::Slave => (MsFlags::MS_SLAVE, "slave"),
+        Propagation::Shared => (MsFlags::MS_SHARED, "shared"),
+        Propagation::Unchanged => return Ok(()),
+    };
     let nothing: Option<&str> = None;
-    mount(nothing, "/", nothing, MsFlags::MS_REC | MsFlags::MS_PRIVATE, nothing)
-        .doing(|| "make all mounts private".into())
+    mount(nothing, "/", nothing, MsFlags::MS_REC | flag, nothing).doing(|| format!("make all mounts {name}"))
 }
 
 /// SIGKILL when the supervisor dies. It may have died before that was asked for, and getppid(2)
@@ -175,14 +287,12 @@ fn die_with_supervisor(report: &File) -> Result<()> {
     Ok(())
 }
 
-/// Waits until the supervisor did what only it can do. Its end of file means that it gave up.
-fn wait_at(gate: Option<File>) -> Result<()> {
-    let Some(mut gate) = gate else { return Ok(()) };
-    let mut word = Vec::new();
-    if channel::receive(&mut gate, &mut word)? {
-        sys::exit_now(FAILED);
+/// Waits until the supervisor did what only it can do; ends if it gave up.
+fn pass(gate: Option<&Gate>) -> Result<()> {
+    match gate {
+        Some(gate) if !gate.wait()? => sys::exit_now(FAILED),
+        _ => Ok(()),
     }
-    Ok(())
 }
 
 /// Fork copies one thread only; another one's locks would stay locked in the child for ever.
@@ -192,22 +302,6 @@ fn assert_one_thread() {
         std::fs::read_dir("/proc/self/task").map_or(1, Iterator::count) == 1,
         "a launch must start from a single thread"
     );
-}
-
-/// Why the kernel made no new namespaces. Only a lone link can be blamed.
-fn namespaces_failed(links: &Links, namespaces: CloneFlags, errno: Errno) -> Error {
-    let error = Error::os(describe(namespaces), errno);
-    let error = match links.as_slice() {
-        [link] => error.at(link.name()),
-        _ => error,
-    };
-    match errno {
-        Errno::EPERM => error.hint("run as root"),
-        Errno::ENOSPC => {
-            error.hint("a limit of /proc/sys/user/max_*_namespaces, or 32 pid namespaces in each other")
-        }
-        _ => error,
-    }
 }
 
 /// `new uts, pid namespaces`, or what a launch without any makes.

@@ -10,17 +10,19 @@
 //! | `link.rs` | what a link can ask for, and when it is called |
 //! | `launch.rs` | the order of a launch |
 //! | `supervisor.rs`, `signals.rs` | the process that waits outside |
+//! | `init.rs` | process 1 of a pid namespace, where NEXT is not that itself |
 //! | `channel.rs` | how the child tells why it failed |
 //! | `next.rs` | exec, and what its errors mean |
 //! | `error.rs` | the error line and the exit codes |
 //! | `kernel_log.rs` | what the kernel says only in its log |
 //! | `mount.rs` | mounts by descriptor |
-//! | `size.rs` | `4M`, `max` |
+//! | `size.rs`, `span.rs` | `4M`, `max`; `1.5s` |
 //! | `sys.rs` | system calls that nix and rustix lack |
 
 mod channel;
 mod cli;
 mod error;
+mod init;
 pub mod kernel_log;
 mod launch;
 mod link;
@@ -28,11 +30,14 @@ pub mod mount;
 mod next;
 mod signals;
 mod size;
+mod span;
 mod supervisor;
 mod sys;
 
 pub use cli::{Job, Operands, Options, Tool, main, note, print, text};
 pub use error::{Doing, Error, FAILED, NOT_FOUND, NOT_RUNNABLE, Remedy, Result, one_line};
-pub use link::{Birth, Ended, Ending, Launch, Link, Links};
+pub use link::{Birth, Ended, Ending, Launch, Link, Links, Propagation, Timeout};
 pub use next::Next;
 pub use size::{Limit, Size};
+pub use span::Span;
+pub use sys::take_fd;

@@ -3,9 +3,10 @@
 use std::{
     ffi::{OsStr, OsString},
     os::fd::OwnedFd,
+    time::Duration,
 };
 
-use nix::{sched::CloneFlags, sys::signal::Signal, unistd::Pid};
+use nix::{errno::Errno, sched::CloneFlags, sys::signal::Signal, unistd::Pid};
 
 use crate::error::Result;
 
@@ -33,6 +34,13 @@ pub trait Link {
         Ok(())
     }
 
+    /// In the process that makes the new namespaces, before it makes them: joins what decides where
+    /// they are made and to whom they belong. Called only if the link asked for it with
+    /// [`Launch::act_before_birth`].
+    fn before_birth(&mut self) -> Result<()> {
+        Ok(())
+    }
+
     /// In the supervisor while the child waits: what only an outsider may do. Called only if the
     /// link asked for it with [`Launch::act_beside`].
     fn beside(&mut self, _child: Pid) -> Result<()> {
@@ -42,6 +50,17 @@ pub trait Link {
     /// In the process that becomes NEXT, in the order of the links: join, mount, switch root.
     fn enter(&mut self) -> Result<()> {
         Ok(())
+    }
+
+    /// In the supervisor when all links have entered and the child waits to become NEXT: tells and
+    /// keeps what is there by now. Called only if the link asked for it with [`Launch::act_before_next`].
+    fn before_next(&mut self, _child: Pid) -> Result<()> {
+        Ok(())
+    }
+
+    /// What to do about the kernel's refusal to make `namespaces`, if the link knows.
+    fn advice(&self, _namespaces: CloneFlags, _errno: Errno) -> Option<String> {
+        None
     }
 
     /// In the supervisor, whatever happened, in reverse order: reports and cleans up.
@@ -55,18 +74,60 @@ pub type Links = Vec<Box<dyn Link>>;
 
 /// What the links of one launch need together.
 #[derive(Debug)]
+#[expect(clippy::struct_excessive_bools, reason = "each is one thing that a link asked for")]
 pub struct Launch {
     /// Namespaces that the process which becomes NEXT gets anew, except the cgroup namespace: its
     /// root is the group that its maker is in (cgroup_namespaces(7)), so a link makes it in
-    /// [`Link::enter`], when the process is in its group.
+    /// [`Link::enter`], when the process is in its group; and except the time namespace, whose
+    /// clocks are set before anybody is in it.
     pub namespaces: CloneFlags,
+    /// How the mounts of a new mount namespace hang together with those outside.
+    pub propagation: Propagation,
+    /// The first process of the new pid namespace is not NEXT but one that runs it and reaps orphans.
+    pub init: bool,
+    pub(crate) wait_fd: Option<OwnedFd>,
+    pub(crate) timeout: Option<Timeout>,
     pub(crate) supervised: bool,
+    pub(crate) before_birth: bool,
     pub(crate) beside: bool,
+    pub(crate) before_next: bool,
+}
+
+/// Propagation of all mounts of a new mount namespace (mount_namespaces(7), "Shared subtrees").
+#[derive(Debug, Clone, Copy, PartialEq, Eq, clap::ValueEnum)]
+pub enum Propagation {
+    /// Nothing goes in or out.
+    Private,
+    /// What is mounted outside comes in.
+    Slave,
+    /// Both ways, where the mounts outside are shared.
+    Shared,
+    /// As the kernel copied it.
+    Unchanged,
+}
+
+/// When NEXT is ended, and how.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Timeout {
+    /// After this time it gets SIGTERM.
+    pub after: Duration,
+    /// And SIGKILL so much later.
+    pub kill_after: Duration,
 }
 
 impl Default for Launch {
     fn default() -> Self {
-        Self { namespaces: CloneFlags::empty(), supervised: false, beside: false }
+        Self {
+            namespaces: CloneFlags::empty(),
+            propagation: Propagation::Private,
+            init: false,
+            wait_fd: None,
+            timeout: None,
+            supervised: false,
+            before_birth: false,
+            beside: false,
+            before_next: false,
+        }
     }
 }
 
@@ -77,10 +138,39 @@ impl Launch {
         self.supervised = true;
     }
 
+    /// The link has something to do before the new namespaces are made. With a supervisor, which
+    /// stays where it is, that is done by a process in between, which is gone before NEXT runs.
+    pub fn act_before_birth(&mut self) {
+        self.before_birth = true;
+    }
+
     /// The link has something to do beside the child, so the child waits for [`Link::beside`].
     pub fn act_beside(&mut self) {
         self.supervised = true;
         self.beside = true;
+    }
+
+    /// The link has something to do before NEXT runs, so the child waits for [`Link::before_next`].
+    pub fn act_before_next(&mut self) {
+        self.supervised = true;
+        self.before_next = true;
+    }
+
+    /// The child waits for this descriptor before it becomes NEXT.
+    pub fn wait_for(&mut self, fd: OwnedFd) {
+        self.supervised = true;
+        self.wait_fd = Some(fd);
+    }
+
+    /// NEXT is ended when its time is over.
+    pub fn limit_time(&mut self, timeout: Timeout) {
+        self.supervised = true;
+        self.timeout = Some(timeout);
+    }
+
+    /// Whether the child waits when all links have entered.
+    pub(crate) fn waits_before_next(&self) -> bool {
+        self.before_next || self.wait_fd.is_some()
     }
 }
 
@@ -111,4 +201,6 @@ pub enum Ending {
     Exited(u8),
     /// It was killed by this signal.
     Killed(Signal),
+    /// Its time was over, and it was ended.
+    TimedOut,
 }

@@ -1,18 +1,25 @@
 //! NEXT: the command at the end of the chain, and what goes wrong when it cannot be run.
 
 use std::{
+    convert::Infallible,
     env,
     ffi::{CString, OsStr, OsString},
     fmt,
     fs::{self, File},
     io::Read,
-    os::unix::ffi::{OsStrExt, OsStringExt},
+    os::{
+        fd::RawFd,
+        unix::ffi::{OsStrExt, OsStringExt},
+    },
     path::{Path, PathBuf},
 };
 
 use nix::{errno::Errno, unistd::execvp};
 
-use crate::error::{Error, NOT_FOUND, NOT_RUNNABLE, Result};
+use crate::{
+    error::{Doing, Error, NOT_FOUND, NOT_RUNNABLE, Result},
+    sys,
+};
 
 /// The command that the chain ends in, with its arguments.
 #[derive(Debug, Clone)]
@@ -38,12 +45,19 @@ impl Next {
         OsStr::from_bytes(self.words[0].as_bytes())
     }
 
-    /// Becomes the command, found by PATH as execvp(3) does. Returns only if that failed.
-    pub(crate) fn exec(&self) -> Error {
-        match execvp(&self.words[0], &self.words) {
-            Ok(never) => match never {},
-            Err(errno) => explain(self.name(), errno),
+    /// Becomes the command, found by PATH as execvp(3) does, with the descriptors 0, 1, 2 and those in
+    /// `keep_fds`. Returns only if that failed.
+    pub(crate) fn become_it(
+        &self,
+        keep_fds: &[RawFd],
+        restore_signals: impl FnOnce() -> Result<()>,
+    ) -> Result<Infallible> {
+        sys::close_on_exec_from(3).doing(|| "mark descriptors close-on-exec".into())?;
+        for fd in keep_fds {
+            sys::keep_on_exec(*fd).doing(|| format!("--keep-fd {fd}"))?;
         }
+        restore_signals()?;
+        execvp(&self.words[0], &self.words).map_err(|errno| explain(self.name(), errno))
     }
 }
 

@@ -7,7 +7,10 @@
 //! (pid_namespaces(7), "The namespace init process"), so there the supervisor carries out the
 //! default action that the sender meant.
 
-use std::{fs, os::fd::BorrowedFd};
+use std::{
+    fs,
+    os::fd::{AsFd, BorrowedFd},
+};
 
 use nix::{
     libc,
@@ -55,7 +58,6 @@ impl Signals {
     }
 
     pub(crate) fn fd(&self) -> BorrowedFd<'_> {
-        use std::os::fd::AsFd;
         self.fd.as_fd()
     }
 
@@ -85,32 +87,71 @@ pub(crate) enum Reaction {
     StopFor(Signal),
 }
 
-/// Decides about one signal. `init` says that the child is the first of its pid namespace, `ran`
-/// that it is NEXT by now (before that it has every signal blocked).
-pub(crate) fn react(info: &siginfo, child: Pid, init: bool, ran: bool) -> Reaction {
-    let Some(signal) = i32::try_from(info.ssi_signo).ok().and_then(|number| Signal::try_from(number).ok())
-    else {
-        return Reaction::Nothing;
-    };
-    let sender = Pid::from_raw(info.ssi_pid.cast_signed());
-    let from_kernel = info.ssi_code == libc::SI_KERNEL;
-    if signal == Signal::SIGCHLD && info.ssi_code > 0 {
-        return Reaction::Nothing;
+/// What a child does with a signal.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Receiver {
+    /// It is the first of its pid namespace.
+    first: bool,
+    /// It is NEXT by now, or the init that runs it. Before that it has every signal blocked.
+    runs: bool,
+}
+
+impl Receiver {
+    /// A child in the pid namespace of its parent.
+    pub(crate) fn plain() -> Self {
+        Self { first: false, runs: false }
     }
-    // From a pid namespace below ours the sender's number is the one that it has there
-    // (prepare_kill_siginfo() in kernel/signal.c, Linux 6.18), and so tells nothing: then a signal to
-    // the group reaches NEXT twice, which is better than one from outside that is lost.
-    if !from_kernel && !init && (sender == getpid() || is_inside(sender, child)) {
-        return Reaction::Nothing;
+
+    /// The first process of a pid namespace.
+    pub(crate) fn first_of_namespace() -> Self {
+        Self { first: true, runs: false }
     }
-    if init && !(ran && is_handled(child, signal)) {
-        match default_action(signal) {
-            Default::Terminate => return Reaction::KillFor(signal),
-            Default::Stop => return Reaction::StopFor(signal),
-            Default::Other => {}
+
+    pub(crate) fn runs(&mut self) {
+        self.runs = true;
+    }
+
+    /// Decides about a signal that came.
+    pub(crate) fn react(self, info: &siginfo, child: Pid, signals: &Signals) -> Reaction {
+        let Some(signal) =
+            i32::try_from(info.ssi_signo).ok().and_then(|number| Signal::try_from(number).ok())
+        else {
+            return Reaction::Nothing;
+        };
+        let sender = Pid::from_raw(info.ssi_pid.cast_signed());
+        let from_kernel = info.ssi_code == libc::SI_KERNEL;
+        if signal == Signal::SIGCHLD && info.ssi_code > 0 {
+            return Reaction::Nothing;
+        }
+        // From a pid namespace below ours the sender's number is the one that it has there
+        // (prepare_kill_siginfo() in kernel/signal.c, Linux 6.18), and so tells nothing: then a signal to
+        // the group reaches NEXT twice, which is better than one from outside that is lost.
+        if !from_kernel && !self.first && (sender == getpid() || is_inside(sender, child)) {
+            return Reaction::Nothing;
+        }
+        match self.take(signal, child, signals) {
+            Reaction::Pass(_) if from_kernel => Reaction::Nothing,
+            reaction => reaction,
         }
     }
-    if from_kernel { Reaction::Nothing } else { Reaction::Pass(signal) }
+
+    /// Decides about a signal that the child has not got: it is sent on, or its default action is
+    /// carried out, where the child would not.
+    pub(crate) fn take(self, signal: Signal, child: Pid, signals: &Signals) -> Reaction {
+        let handled = match self {
+            Self { runs: true, first: true } => is_handled(child, signal, &["SigCgt", "SigIgn", "SigBlk"]),
+            Self { runs: true, first: false } => true,
+            // What the tool's caller ignored or blocked, NEXT will have so too.
+            Self { runs: false, .. } => {
+                signals.caller.contains(signal) || is_handled(child, signal, &["SigIgn"])
+            }
+        };
+        match default_action(signal) {
+            Default::Terminate if !handled => Reaction::KillFor(signal),
+            Default::Stop if !handled => Reaction::StopFor(signal),
+            _ => Reaction::Pass(signal),
+        }
+    }
 }
 
 enum Default {
@@ -129,15 +170,15 @@ fn default_action(signal: Signal) -> Default {
     }
 }
 
-/// Whether `child` catches, ignores or blocks `signal` (proc_pid_status(5)). Without /proc nothing
+/// Whether `signal` is in one of these masks of `child` (proc_pid_status(5)). Without /proc nothing
 /// is known, and the signal is left to the kernel.
-fn is_handled(child: Pid, signal: Signal) -> bool {
+fn is_handled(child: Pid, signal: Signal, masks: &[&str]) -> bool {
     let Ok(status) = fs::read_to_string(format!("/proc/{child}/status")) else { return true };
     let bit = 1 << (signal as u32 - 1);
     status
         .lines()
         .filter_map(|line| line.split_once(":\t"))
-        .filter(|(name, _)| matches!(*name, "SigCgt" | "SigIgn" | "SigBlk"))
+        .filter(|(name, _)| masks.contains(name))
         .filter_map(|(_, mask)| u64::from_str_radix(mask, 16).ok())
         .any(|mask| mask & bit != 0)
 }

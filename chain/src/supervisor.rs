@@ -1,61 +1,107 @@
-//! The supervisor's side: it listens to the child, passes signals on, and learns how NEXT ended.
+//! The parent's side: it listens to the child, passes signals on, and learns how NEXT ended. That is
+//! the supervisor outside, and the init of a pid namespace inside.
 
-use std::{fs::File, io::Write, os::fd::AsFd};
+use std::{
+    fs::File,
+    io::Write,
+    os::fd::{AsFd, BorrowedFd, OwnedFd},
+    time::{Duration, Instant},
+};
 
 use nix::{
     errno::Errno,
     poll::{PollFd, PollFlags, PollTimeout, poll},
-    sys::{
-        signal::{Signal, kill},
-        wait::{WaitPidFlag, WaitStatus, waitpid},
-    },
+    sys::signal::{Signal, kill},
     unistd::Pid,
 };
+use rustix::process::{WaitOptions, WaitStatus, waitpid};
 
 use crate::{
-    channel,
-    error::{Doing, Result},
-    link::Ending,
-    signals::{self, Reaction, Signals},
+    channel::{self, Report, Word},
+    error::{Doing, Error, Result},
+    link::{Ending, Timeout},
+    signals::{self, Reaction, Receiver, Signals},
 };
 
-/// The child that becomes NEXT. Dropped before it ended, it is killed and reaped.
+/// The child that becomes NEXT, or the init that runs it. Dropped before it ended, it is killed and
+/// reaped.
 pub(crate) struct Child<'a> {
     pid: Pid,
-    /// It is the first process of a new pid namespace.
-    init: bool,
+    receiver: Receiver,
     signals: &'a Signals,
-    /// Open until the child execs or ends.
-    report: Option<File>,
+    report: Report,
     gate: Option<File>,
+    /// Where an init tells that NEXT was stopped; a supervisor stops as well.
+    outside: Option<&'a File>,
+    deadline: Option<Deadline>,
+    timed_out: bool,
+    failure: Option<Error>,
     ended: bool,
-    /// The signal for which the supervisor itself killed the box.
+    /// The signal for which the parent itself killed the box.
     killed_for: Option<Signal>,
-    /// The signal for which the supervisor itself stopped the box.
+    /// The signal for which the parent itself stopped the box.
     stopped_for: Option<Signal>,
 }
 
+/// What a parent waits for.
+#[derive(Debug, PartialEq, Eq)]
+pub(crate) enum Event {
+    /// All links have entered, and the child waits to become NEXT.
+    Ready,
+    /// The descriptor that was asked about is readable or at its end.
+    Readable,
+    /// NEXT ended.
+    Ended(Ending),
+}
+
+enum Deadline {
+    Term { at: Instant, kill_after: Duration },
+    Kill { at: Instant },
+}
+
 impl<'a> Child<'a> {
-    pub(crate) fn new(pid: Pid, init: bool, signals: &'a Signals, report: File, gate: Option<File>) -> Self {
+    pub(crate) fn new(
+        pid: Pid,
+        receiver: Receiver,
+        signals: &'a Signals,
+        report: Report,
+        gate: Option<File>,
+    ) -> Self {
         Self {
             pid,
-            init,
+            receiver,
             signals,
-            report: Some(report),
+            report,
             gate,
+            outside: None,
+            deadline: None,
+            timed_out: false,
+            failure: None,
             ended: false,
             killed_for: None,
             stopped_for: None,
         }
     }
 
+    /// The same child as an init sees it, which reaps all that ends and tells of stops `outside`.
+    pub(crate) fn of_init(mut self, outside: &'a File) -> Self {
+        self.outside = Some(outside);
+        self
+    }
+
+    /// From now on NEXT has so much time.
+    pub(crate) fn limit_time(&mut self, timeout: Timeout) {
+        let at = Instant::now() + timeout.after;
+        self.deadline = Some(Deadline::Term { at, kill_after: timeout.kill_after });
+    }
+
     pub(crate) fn pid(&self) -> Pid {
         self.pid
     }
 
-    /// Lets the child go on that waits for what is done beside it.
+    /// Lets the child go on that waits for what is done outside.
     pub(crate) fn go(&mut self) {
-        if let Some(mut gate) = self.gate.take() {
+        if let Some(gate) = &mut self.gate {
             // If the child is gone, waiting for it tells why.
             let _ = gate.write_all(b"g");
         }
@@ -63,47 +109,107 @@ impl<'a> Child<'a> {
 
     /// Waits for the end of NEXT, or for the child's word that it could not become NEXT.
     pub(crate) fn wait(&mut self) -> Result<Ending> {
-        let mut said = Vec::new();
         loop {
-            let (heard, signalled) = self.listen()?;
-            if heard
-                && let Some(report) = &mut self.report
-                && channel::receive(report, &mut said)?
-            {
-                self.report = None;
-            }
-            if !signalled {
-                continue;
-            }
-            while let Some(info) = self.signals.next()? {
-                let reaction = signals::react(&info, self.pid, self.init, self.report.is_none());
-                self.carry_out(&reaction);
-            }
-            if let Some(ending) = self.look()? {
-                // What it said last may still be in the pipe.
-                while let Some(report) = &mut self.report {
-                    if channel::receive(report, &mut said)? {
-                        self.report = None;
-                    }
-                }
-                return match channel::decode(&said) {
-                    Some(error) => Err(error),
-                    None => Ok(ending),
-                };
+            if let Event::Ended(ending) = self.next_event(None)? {
+                return Ok(ending);
             }
         }
     }
 
-    /// Sleeps until the child speaks (first) or a signal comes (second).
-    fn listen(&self) -> Result<(bool, bool)> {
-        let mut fds = vec![PollFd::new(self.signals.fd(), PollFlags::POLLIN)];
-        fds.extend(self.report.as_ref().map(|report| PollFd::new(report.as_fd(), PollFlags::POLLIN)));
-        match poll(&mut fds, PollTimeout::NONE) {
+    /// Waits until `fd` has something to read or is at its end, or NEXT cannot run any more.
+    pub(crate) fn wait_for(&mut self, fd: &OwnedFd) -> Result<Event> {
+        self.next_event(Some(fd.as_fd()))
+    }
+
+    /// Waits for what comes next, and passes signals on meanwhile. Fails with the child's error if
+    /// it could not become NEXT.
+    pub(crate) fn next_event(&mut self, also: Option<BorrowedFd>) -> Result<Event> {
+        loop {
+            while let Some(word) = self.report.next() {
+                match word {
+                    Word::Ready => return Ok(Event::Ready),
+                    Word::InitRuns => self.receiver.runs(),
+                    Word::Stopped(signal) => self.stop_by(signal)?,
+                    Word::Failed(error) => self.failure = Some(error),
+                }
+            }
+            let ready = self.sleep(also)?;
+            if ready.report {
+                self.report.listen()?;
+                if self.report.fd().is_none() {
+                    self.receiver.runs();
+                }
+                // A signal that came after a word is judged by what the word says.
+                continue;
+            }
+            if ready.also {
+                return Ok(Event::Readable);
+            }
+            self.end_in_time();
+            if ready.signals {
+                self.react()?;
+                if let Some(ending) = self.look()? {
+                    return self.conclude(ending);
+                }
+            }
+        }
+    }
+
+    fn sleep(&self, also: Option<BorrowedFd>) -> Result<Ready> {
+        let of = |fd| PollFd::new(fd, PollFlags::POLLIN);
+        let mut fds = vec![of(self.signals.fd())];
+        fds.extend(self.report.fd().map(of));
+        let report = fds.len() - 1;
+        fds.extend(also.map(of));
+        let also = fds.len() - 1;
+        match poll(&mut fds, self.patience()) {
             Ok(_) | Err(Errno::EINTR) => {}
             Err(errno) => return Err(errno).doing(|| "wait for the child".into()),
         }
-        let ready = |fd: Option<&PollFd>| fd.and_then(PollFd::any).unwrap_or(false);
-        Ok((ready(fds.get(1)), ready(fds.first())))
+        let ready = |at: usize| fds[at].any().unwrap_or(false);
+        Ok(Ready {
+            signals: ready(0),
+            report: report > 0 && ready(report),
+            also: also > report && ready(also),
+        })
+    }
+
+    /// How long there is nothing to do if nothing comes.
+    fn patience(&self) -> PollTimeout {
+        let at = match &self.deadline {
+            None => return PollTimeout::NONE,
+            Some(Deadline::Term { at, .. } | Deadline::Kill { at }) => *at,
+        };
+        // Rounded up, so that the time is over after it; what does not fit is slept in parts.
+        let millis = at.saturating_duration_since(Instant::now()).as_nanos().div_ceil(1_000_000);
+        PollTimeout::try_from(i32::try_from(millis).unwrap_or(i32::MAX)).unwrap_or(PollTimeout::MAX)
+    }
+
+    /// Ends NEXT when its time is over, as timeout(1) does: SIGTERM, and SIGKILL if that did not help.
+    fn end_in_time(&mut self) {
+        match self.deadline {
+            Some(Deadline::Term { at, kill_after }) if at <= Instant::now() => {
+                self.timed_out = true;
+                self.deadline = Some(Deadline::Kill { at: at + kill_after });
+                let reaction = self.receiver.take(Signal::SIGTERM, self.pid, self.signals);
+                self.carry_out(&reaction);
+                // What is stopped takes no other signal.
+                let _ = kill(self.pid, Signal::SIGCONT);
+            }
+            Some(Deadline::Kill { at }) if at <= Instant::now() => {
+                self.deadline = None;
+                let _ = kill(self.pid, Signal::SIGKILL);
+            }
+            _ => {}
+        }
+    }
+
+    fn react(&mut self) -> Result<()> {
+        while let Some(info) = self.signals.next()? {
+            let reaction = self.receiver.react(&info, self.pid, self.signals);
+            self.carry_out(&reaction);
+        }
+        Ok(())
     }
 
     fn carry_out(&mut self, reaction: &Reaction) {
@@ -128,38 +234,85 @@ impl<'a> Child<'a> {
     /// Asks the kernel how the child is. Stops with it if job control stopped it; a SIGSTOP that
     /// somebody sent to NEXT alone is theirs to continue.
     fn look(&mut self) -> Result<Option<Ending>> {
+        // To an init come all that are orphaned in its namespace.
+        let whom =
+            if self.outside.is_some() { None } else { rustix::process::Pid::from_raw(self.pid.as_raw()) };
         loop {
-            let status = waitpid(self.pid, Some(WaitPidFlag::WNOHANG | WaitPidFlag::WUNTRACED))
+            let found = waitpid(whom, WaitOptions::NOHANG | WaitOptions::UNTRACED)
                 .doing(|| "wait for the child".into())?;
-            match status {
-                WaitStatus::Exited(_, code) => {
-                    self.ended = true;
-                    // The kernel keeps the low eight bits (exit(3)).
-                    return Ok(Some(Ending::Exited(u8::try_from(code & 0xff).unwrap_or(u8::MAX))));
+            let Some((pid, status)) = found else { return Ok(None) };
+            if pid.as_raw_pid() != self.pid.as_raw() {
+                continue;
+            }
+            if let Some(signal) = status.stopping_signal().and_then(|number| Signal::try_from(number).ok()) {
+                let job_control = matches!(signal, Signal::SIGTSTP | Signal::SIGTTIN | Signal::SIGTTOU);
+                if let Some(signal) = self.stopped_for.take().or(job_control.then_some(signal)) {
+                    self.stop_by(signal)?;
                 }
-                WaitStatus::Signaled(_, signal, _) => {
-                    self.ended = true;
-                    let ours = self.killed_for.filter(|_| signal == Signal::SIGKILL);
-                    return Ok(Some(Ending::Killed(ours.unwrap_or(signal))));
-                }
-                WaitStatus::Stopped(_, signal) => {
-                    let job_control = matches!(signal, Signal::SIGTSTP | Signal::SIGTTIN | Signal::SIGTTOU);
-                    if let Some(signal) = self.stopped_for.take().or(job_control.then_some(signal)) {
-                        signals::stop_self(signal)?;
-                        let _ = kill(self.pid, Signal::SIGCONT);
-                    }
-                }
-                _ => return Ok(None),
+            } else if !status.stopped() && !status.continued() {
+                self.ended = true;
+                return Ok(Some(self.ending(status)));
             }
         }
     }
+
+    fn ending(&self, status: WaitStatus) -> Ending {
+        if self.timed_out {
+            return Ending::TimedOut;
+        }
+        match status.terminating_signal().map(Signal::try_from) {
+            Some(Ok(signal)) => {
+                let ours = self.killed_for.filter(|_| signal == Signal::SIGKILL);
+                Ending::Killed(ours.unwrap_or(signal))
+            }
+            // A real-time signal, which has no name; this is how a shell shows it.
+            Some(Err(_)) => Ending::Exited(128 + low_byte(status.terminating_signal())),
+            None => Ending::Exited(low_byte(status.exit_status())),
+        }
+    }
+
+    /// Stops as NEXT was stopped; returns when somebody continued it.
+    fn stop_by(&mut self, signal: Signal) -> Result<()> {
+        if let Some(outside) = self.outside {
+            channel::tell(outside, &Word::Stopped(signal));
+        } else {
+            signals::stop_self(signal)?;
+            let _ = kill(self.pid, Signal::SIGCONT);
+        }
+        Ok(())
+    }
+
+    /// The end, unless the child's last word, which may still be in the pipe, is an error.
+    fn conclude(&mut self, ending: Ending) -> Result<Event> {
+        while self.report.fd().is_some() {
+            self.report.listen()?;
+        }
+        while let Some(word) = self.report.next() {
+            if let Word::Failed(error) = word {
+                self.failure = Some(error);
+            }
+        }
+        self.failure.take().map_or(Ok(Event::Ended(ending)), Err)
+    }
+}
+
+/// Which of the descriptors that were slept on have something.
+struct Ready {
+    signals: bool,
+    report: bool,
+    also: bool,
+}
+
+/// The kernel keeps the low eight bits (exit(3)).
+fn low_byte(number: Option<i32>) -> u8 {
+    u8::try_from(number.unwrap_or(0) & 0xff).unwrap_or(u8::MAX)
 }
 
 impl Drop for Child<'_> {
     fn drop(&mut self) {
         if !self.ended {
             let _ = kill(self.pid, Signal::SIGKILL);
-            let _ = waitpid(self.pid, None);
+            let _ = nix::sys::wait::waitpid(self.pid, None);
         }
     }
 }

@@ -2,7 +2,7 @@
 
 use std::{
     ffi::CStr,
-    os::fd::{AsRawFd, BorrowedFd, RawFd},
+    os::fd::{AsRawFd, BorrowedFd, FromRawFd, OwnedFd, RawFd},
 };
 
 use nix::{errno::Errno, sched::CloneFlags, unistd::Pid};
@@ -18,16 +18,30 @@ pub(crate) enum Side {
     Child,
 }
 
-/// Makes a child with clone3(2), as fork(2) does, in new `namespaces` and in the v2 group `cgroup`.
-///
-/// On a kernel or under a seccomp filter without clone3 it is clone(2), which makes the same unless
-/// a group is asked for.
+/// Makes a child, as fork(2) does, in new `namespaces` and in the v2 group `cgroup`.
 pub(crate) fn clone(namespaces: CloneFlags, cgroup: Option<BorrowedFd>) -> nix::Result<Side> {
-    let flags = u64::from(namespaces.bits().cast_unsigned());
+    clone3(namespaces, Some(libc::SIGCHLD), cgroup)
+}
+
+/// The same, but what is made is a child of the caller's parent, which the kernel tells of its end as
+/// it would of the caller's (CLONE_PARENT of clone(2)).
+pub(crate) fn clone_sibling(namespaces: CloneFlags, cgroup: Option<BorrowedFd>) -> nix::Result<Side> {
+    clone3(namespaces | CloneFlags::CLONE_PARENT, None, cgroup)
+}
+
+/// clone3(2). On a kernel or under a seccomp filter without it this is clone(2), which makes the same
+/// unless a group is asked for.
+fn clone3(
+    flags: CloneFlags,
+    exit_signal: Option<libc::c_int>,
+    cgroup: Option<BorrowedFd>,
+) -> nix::Result<Side> {
+    let flags = u64::from(flags.bits().cast_unsigned());
+    let exit_signal = u64::from(exit_signal.unwrap_or(0).cast_unsigned());
     // SAFETY: clone_args is plain numbers, for which zero means "not asked for".
     let mut args: libc::clone_args = unsafe { std::mem::zeroed() };
     args.flags = flags;
-    args.exit_signal = libc::SIGCHLD.cast_unsigned().into();
+    args.exit_signal = exit_signal;
     if let Some(group) = cgroup {
         args.flags |= CLONE_INTO_CGROUP;
         args.cgroup = group.as_raw_fd().cast_unsigned().into();
@@ -36,9 +50,8 @@ pub(crate) fn clone(namespaces: CloneFlags, cgroup: Option<BorrowedFd>) -> nix::
     // fork(2). The process has one thread (the caller asserts it), so no lock is held by another.
     let mut pid = unsafe { libc::syscall(libc::SYS_clone3, &raw const args, size_of_val(&args)) };
     if pid < 0 && Errno::last() == Errno::ENOSYS && cgroup.is_none() {
-        let flags = flags | u64::from(libc::SIGCHLD.cast_unsigned());
         // SAFETY: as above; a null stack means the copy of the caller's own.
-        pid = unsafe { libc::syscall(libc::SYS_clone, flags, 0, 0, 0, 0) };
+        pid = unsafe { libc::syscall(libc::SYS_clone, flags | exit_signal, 0, 0, 0, 0) };
     }
     match Errno::result(pid)? {
         0 => Ok(Side::Child),
@@ -55,10 +68,26 @@ pub(crate) fn exit_now(status: u8) -> ! {
 
 /// Marks every descriptor from `first` on close-on-exec, in one call (close_range(2), Linux 5.11).
 pub(crate) fn close_on_exec_from(first: RawFd) -> nix::Result<()> {
-    let first = first.cast_unsigned();
-    // SAFETY: only marks descriptors; none is closed before exec.
+    close_range(first, RawFd::MAX, libc::CLOSE_RANGE_CLOEXEC)
+}
+
+/// Closes every descriptor from 3 on but those that are still `needed`.
+pub(crate) fn close_all_but<const N: usize>(mut needed: [RawFd; N]) -> nix::Result<()> {
+    needed.sort_unstable();
+    let mut first = 3;
+    for fd in needed {
+        if first < fd {
+            close_range(first, fd - 1, 0)?;
+        }
+        first = fd + 1;
+    }
+    close_range(first, RawFd::MAX, 0)
+}
+
+fn close_range(first: RawFd, last: RawFd, flags: libc::c_uint) -> nix::Result<()> {
+    // SAFETY: marks descriptors, or closes those that the caller says nobody will use again.
     let done =
-        unsafe { libc::syscall(libc::SYS_close_range, first, libc::c_uint::MAX, libc::CLOSE_RANGE_CLOEXEC) };
+        unsafe { libc::syscall(libc::SYS_close_range, first.cast_unsigned(), last.cast_unsigned(), flags) };
     Errno::result(done).map(drop)
 }
 
@@ -66,6 +95,20 @@ pub(crate) fn close_on_exec_from(first: RawFd) -> nix::Result<()> {
 pub(crate) fn check_open(fd: RawFd) -> nix::Result<()> {
     // SAFETY: F_GETFD only asks.
     Errno::result(unsafe { libc::fcntl(fd, libc::F_GETFD) }).map(drop)
+}
+
+/// Takes `fd`, which the user named, to be used and closed here; a copy of it if it is a standard one,
+/// which must stay open. Fails with EBADF if it is not open.
+pub fn take_fd(fd: RawFd) -> nix::Result<OwnedFd> {
+    check_open(fd)?;
+    if fd > 2 {
+        // SAFETY: it is open, was inherited, and the caller takes each number once.
+        return Ok(unsafe { OwnedFd::from_raw_fd(fd) });
+    }
+    // SAFETY: the copy is new, so nobody else owns it.
+    let copy = unsafe { libc::fcntl(fd, libc::F_DUPFD_CLOEXEC, 3) };
+    // SAFETY: it is open, as the kernel has just said.
+    Errno::result(copy).map(|copy| unsafe { OwnedFd::from_raw_fd(copy) })
 }
 
 /// Lets `fd`, which the user named, reach NEXT.

@@ -1,42 +1,208 @@
-//! Joining a namespace that exists: its file is opened before anything is made, so that a process
-//! that has ended is an early and clear error.
+//! Joining namespaces that exist. All are opened before anything is made, so that a process that has
+//! ended is an early and clear error, and one that takes its number later is not taken for it.
 
-use std::{fs::File, path::PathBuf};
+use std::{
+    collections::{BTreeMap, btree_map::Entry},
+    fs::{self, File},
+    os::{
+        fd::{AsFd, OwnedFd},
+        unix::fs::MetadataExt,
+    },
+    path::{Path, PathBuf},
+};
 
-use chain::{Doing, Remedy, Result};
-use nix::{errno::Errno, sched::setns};
+use chain::{Doing, Error, Remedy, Result, mount::open_dir};
+use nix::{
+    errno::Errno,
+    poll::{PollFd, PollFlags, PollTimeout, poll},
+    sched::{CloneFlags, setns},
+    unistd::{chdir, chroot, fchdir},
+};
+use rustix::{
+    io,
+    process::{Pid, PidfdFlags, pidfd_open},
+};
 
-use crate::args::{Kind, Target};
+use crate::{
+    kind::Kind,
+    namespaces::{Namespaces, Target, Want},
+    userns,
+};
 
-/// A namespace file that is open, and so keeps its namespace alive (namespaces(7)).
+/// What is joined, in the order in which it was asked for.
 #[derive(Debug)]
-pub(crate) struct Joined {
-    pub(crate) kind: Kind,
-    path: PathBuf,
-    file: File,
+pub(crate) struct Joins {
+    targets: Vec<Joined>,
+    root: Option<OwnedFd>,
+    working_dir: Option<OwnedFd>,
+}
+
+/// Namespaces that one setns(2) joins.
+#[derive(Debug)]
+struct Joined {
+    /// A pidfd or a namespace's file; both keep what they stand for.
+    fd: OwnedFd,
+    kinds: Vec<Kind>,
+    shown: String,
+}
+
+/// Which parts of a process's view come along, besides its namespaces.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct View {
+    pub(crate) root: bool,
+    pub(crate) working_dir: bool,
+}
+
+impl Joins {
+    /// Opens what is to be joined, and puts into `wanted` what `all` says of the kinds that it does
+    /// not name.
+    pub(crate) fn open(wanted: &mut Namespaces, view: View) -> Result<Self> {
+        let mut processes = BTreeMap::new();
+        if let Some(Want::Join(Target::Process(pid))) = wanted.all {
+            let process = Process::open(pid)?;
+            for kind in process.other_kinds()? {
+                wanted.want(kind, Want::Join(Target::Process(pid)));
+            }
+            processes.insert(pid, process);
+        }
+        let mut targets = Vec::new();
+        for (kind, want) in &wanted.wanted {
+            match want {
+                Want::New => {}
+                Want::Join(Target::Process(pid)) => {
+                    let process = match processes.entry(*pid) {
+                        Entry::Occupied(entry) => entry.into_mut(),
+                        Entry::Vacant(entry) => entry.insert(Process::open(*pid)?),
+                    };
+                    process.kinds.push(*kind);
+                }
+                Want::Join(Target::File(path)) => targets.push(Joined::file(*kind, path)?),
+            }
+        }
+        let (mut root, mut working_dir) = (None, None);
+        if view.root || view.working_dir {
+            let [process] = processes.values().collect::<Vec<_>>()[..] else {
+                return Err(Error::new("--root, --wd", "there is not one process whose view to take")
+                    .hint("join namespaces of one process, as in mnt@PID"));
+            };
+            root = view.root.then(|| process.open_dir("root")).transpose()?;
+            working_dir = view.working_dir.then(|| process.open_dir("cwd")).transpose()?;
+        }
+        targets.extend(processes.into_values().filter(|process| !process.kinds.is_empty()).map(Joined::from));
+        Ok(Self { targets, root, working_dir })
+    }
+
+    pub(crate) fn is_empty(&self) -> bool {
+        self.targets.is_empty()
+    }
+
+    /// Joins all. A user namespace comes after what could be joined without it, and before what
+    /// could not: it may take rights away and may give some.
+    pub(crate) fn enter(&self) -> Result<()> {
+        let has_user = |joined: &&Joined| joined.kinds.contains(&Kind::User);
+        let (users, others): (Vec<_>, Vec<_>) = self.targets.iter().partition(has_user);
+        let mut refused = Vec::new();
+        for joined in others {
+            match joined.enter() {
+                Err(error) if error.errno() == Some(Errno::EPERM) && !users.is_empty() => {
+                    refused.push(joined);
+                }
+                done => done?,
+            }
+        }
+        users.iter().chain(&refused).try_for_each(|joined| joined.enter())?;
+        if !users.is_empty() {
+            userns::become_root_if_nobody()?;
+        }
+        if let Some(root) = &self.root {
+            fchdir(root).doing(|| "go to the root of the process".into())?;
+            chroot(".").doing(|| "take the root of the process".into())?;
+            chdir("/").doing(|| "go to the new /".into())?;
+        }
+        if let Some(dir) = &self.working_dir {
+            fchdir(dir).doing(|| "take the working directory of the process".into())?;
+        }
+        Ok(())
+    }
 }
 
 impl Joined {
-    pub(crate) fn open(kind: Kind, target: &Target) -> Result<Self> {
-        let path = match target {
-            Target::Process(pid) => format!("/proc/{pid}/ns/{kind}").into(),
-            Target::File(path) => path.clone(),
-        };
-        let opened = File::open(&path).doing(|| format!("join the {kind} namespace {}", path.display()));
-        let opened = match target {
-            Target::Process(pid) => opened
-                .remedy(Errno::ENOENT, &format!("is there a process {pid}?"))
-                .remedy(Errno::EACCES, "run as root, or as the owner of that process"),
-            Target::File(_) => opened,
-        };
-        Ok(Self { kind, file: opened?, path })
+    fn file(kind: Kind, path: &Path) -> Result<Self> {
+        let shown = format!("join the {kind} namespace {}", path.display());
+        let file = File::open(path).doing(|| shown.clone())?;
+        Ok(Self { fd: file.into(), kinds: vec![kind], shown })
     }
 
-    /// Fails with EINVAL if the file is not a namespace of this kind.
-    pub(crate) fn enter(&self) -> Result<()> {
-        setns(&self.file, self.kind.flag())
-            .doing(|| format!("join the {} namespace {}", self.kind, self.path.display()))
-            .remedy(Errno::EPERM, "run as root")
-            .remedy(Errno::EINVAL, &format!("the file must be a {} namespace", self.kind))
+    /// One setns(2): of a pidfd it takes all kinds at once, or none (Linux 5.8).
+    fn enter(&self) -> Result<()> {
+        let flags = self.kinds.iter().fold(CloneFlags::empty(), |flags, kind| flags | kind.flag());
+        setns(&self.fd, flags)
+            .doing(|| self.shown.clone())
+            .remedy(Errno::EPERM, "run as root, or join its user namespace too, as in user@PID")
+            .remedy(Errno::ESRCH, NO_PROCESS)
+            .remedy(Errno::EINVAL, &self.why_invalid())
+    }
+
+    fn why_invalid(&self) -> String {
+        match self.kinds[..] {
+            [Kind::User] => "the caller is in it already, or the file is no user namespace".into(),
+            [kind] => format!("the file must be a {kind} namespace"),
+            _ => "the caller is in that user namespace already".into(),
+        }
+    }
+}
+
+impl From<Process> for Joined {
+    fn from(process: Process) -> Self {
+        let names: Vec<_> = process.kinds.iter().map(|kind| kind.name()).collect();
+        let plural = if names.len() > 1 { "s" } else { "" };
+        let shown = format!("join the {} namespace{plural} of process {}", names.join(", "), process.pid);
+        Self { fd: process.fd, kinds: process.kinds, shown }
+    }
+}
+
+const NO_PROCESS: &str = "is there such a process?";
+
+/// A process that is joined. What is read of it in /proc counts only if it lives after that.
+struct Process {
+    pid: u32,
+    fd: OwnedFd,
+    kinds: Vec<Kind>,
+}
+
+impl Process {
+    fn open(pid: u32) -> Result<Self> {
+        let number = i32::try_from(pid).ok().and_then(Pid::from_raw);
+        let opened = number.map_or(Err(io::Errno::SRCH), |number| pidfd_open(number, PidfdFlags::empty()));
+        let fd = opened.doing(|| format!("join process {pid}")).remedy(Errno::ESRCH, NO_PROCESS)?;
+        Ok(Self { pid, fd, kinds: Vec::new() })
+    }
+
+    fn open_dir(&self, name: &str) -> Result<OwnedFd> {
+        let path = format!("/proc/{}/{name}", self.pid);
+        let opened = open_dir(Path::new(&path)).doing(|| format!("open {path}"));
+        self.still(opened)
+    }
+
+    /// The kinds in which it differs from the caller.
+    fn other_kinds(&self) -> Result<Vec<Kind>> {
+        let doing = || format!("compare the namespaces of process {}", self.pid);
+        let id = |file: PathBuf| fs::metadata(file).map(|found| (found.dev(), found.ino())).doing(doing);
+        let mut others = Vec::new();
+        for kind in Kind::ALL.into_iter().filter(|kind| kind.is_known_here()) {
+            let theirs = self.still(id(kind.file(self.pid)))?;
+            if theirs != id(kind.file("self"))? {
+                others.push(kind);
+            }
+        }
+        Ok(others)
+    }
+
+    /// `read`, if the process has not ended: then its descriptor is readable (pidfd_open(2)).
+    fn still<T>(&self, read: Result<T>) -> Result<T> {
+        match poll(&mut [PollFd::new(self.fd.as_fd(), PollFlags::POLLIN)], PollTimeout::ZERO) {
+            Ok(0) => read.remedy(Errno::EACCES, "run as root, or as the owner of that process"),
+            _ => Err(Error::os(format!("join process {}", self.pid), Errno::ESRCH).hint(NO_PROCESS)),
+        }
     }
 }

@@ -1,47 +1,107 @@
 //! Namespaces as a link of a chain: new ones (clone(2), unshare(2)) and existing ones (setns(2)).
 //!
 //! What each kind separates is in namespaces(7). The cgroup namespace is made when the process is
-//! in its group already, the pid namespace at the clone, because it takes in children only.
+//! in its group already, the pid namespace at the clone, because it takes in children only, the time
+//! namespace before exec, because its clocks must be set before anybody is in it.
 
 mod args;
+mod details;
+mod forbidden;
+mod idmap;
 mod join;
+mod keep;
+mod kind;
 mod loopback;
+mod namespaces;
+mod offsets;
 mod proc;
+mod subid;
+mod tell;
+mod timens;
+mod userns;
 
-pub use args::{Args, HOSTNAME_MAX, Kind, Namespaces, Target, Want, hostname};
+pub use args::Args;
+pub use details::Details;
+pub use idmap::{Map, Range};
+pub use keep::Keep;
+pub use kind::Kind;
+pub use namespaces::{HOSTNAME_MAX, Namespaces, Target, Want, hostname};
+pub use offsets::{Offset, Offsets};
 
-use std::ffi::OsString;
+use std::{ffi::OsString, os::fd::OwnedFd, path::Path};
 
-use chain::{Birth, Doing, Launch, Link, Remedy, Result};
+use chain::{Doing, Ended, Ending, Launch, Link, Propagation, Remedy, Result};
 use nix::{
     errno::Errno,
     sched::{CloneFlags, unshare},
-    unistd::sethostname,
+    unistd::{Pid, sethostname},
 };
+use rustix::system::setdomainname;
 
-use join::Joined;
+use join::{Joins, View};
+use keep::Kept;
+use userns::UserNs;
 
 /// NEXT in new or existing namespaces.
 #[derive(Debug)]
 pub struct NsEnter {
+    asked: Namespaces,
+    details: Details,
+    /// What was asked for, with what `all` stands for.
     namespaces: Namespaces,
-    joined: Vec<Joined>,
+    joins: Option<Joins>,
+    /// The namespaces that exist are joined before the new ones are made.
+    joins_first: bool,
+    user: Option<UserNs>,
+    info_fd: Option<OwnedFd>,
+    kept: Vec<Kept>,
 }
 
 impl NsEnter {
     /// A link that makes and joins `namespaces`.
     pub fn new(namespaces: Namespaces) -> Self {
-        Self { namespaces, joined: Vec::new() }
+        Self {
+            namespaces: namespaces.clone(),
+            asked: namespaces,
+            details: Details::default(),
+            joins: None,
+            joins_first: false,
+            user: None,
+            info_fd: None,
+            kept: Vec::new(),
+        }
     }
 
-    /// New mounts of one's own need a /proc that shows the new processes.
-    fn wants_proc(&self) -> bool {
-        let has_pid = self.namespaces.wanted.iter().any(|(kind, _)| *kind == Kind::Pid);
-        has_pid && self.namespaces.is_new(Kind::Mnt)
+    /// The same with options.
+    #[must_use]
+    pub fn with(self, details: Details) -> Self {
+        Self { details, ..self }
+    }
+
+    /// Where a new proc is mounted: new mounts of one's own need one that shows the new processes.
+    fn proc(&self) -> Option<&Path> {
+        let wants_it = self.wants(Kind::Pid) && self.has_new(Kind::Mnt) && !self.details.no_proc;
+        let named = self.details.proc.as_deref();
+        named.or(wants_it.then_some(Path::new("/proc")))
+    }
+
+    fn wants(&self, kind: Kind) -> bool {
+        self.namespaces.wanted.iter().any(|(wanted, _)| *wanted == kind)
     }
 
     fn has_new(&self, kind: Kind) -> bool {
         self.namespaces.is_new(kind)
+    }
+
+    /// The kinds that are made at the clone, or by one unshare(2).
+    fn new_at_birth(&self) -> CloneFlags {
+        let apart = [Kind::Cgroup, Kind::Time];
+        let new = Kind::ALL.into_iter().filter(|kind| self.has_new(*kind) && !apart.contains(kind));
+        new.fold(CloneFlags::empty(), |flags, kind| flags | kind.flag())
+    }
+
+    fn join(&self) -> Result<()> {
+        self.joins.as_ref().map_or(Ok(()), Joins::enter)
     }
 }
 
@@ -51,68 +111,176 @@ impl Link for NsEnter {
     }
 
     fn words(&self) -> Vec<OsString> {
-        vec![self.namespaces.word()]
+        let mut words = self.details.words();
+        words.push(self.asked.word());
+        words
     }
 
     fn steps(&self) -> Vec<String> {
-        let mut steps: Vec<_> = self
-            .namespaces
-            .wanted
-            .iter()
-            .map(|(kind, want)| match want {
-                Want::New => format!("make a new {kind} namespace"),
-                Want::Join(target) => format!("join the {kind} namespace of {}", target.word().display()),
-            })
-            .collect();
-        if self.has_new(Kind::Mnt) {
-            steps.push("make all mounts private".into());
+        let mut steps = Vec::new();
+        let (joined, new): (Vec<_>, Vec<_>) =
+            self.namespaces.wanted.iter().partition(|(_, want)| matches!(want, Want::Join(_)));
+        for (kind, want) in joined {
+            if let Want::Join(target) = want {
+                steps.push(format!("join the {kind} namespace of {}", target.word().display()));
+            }
         }
-        if self.wants_proc() {
-            steps.push("mount a new proc on /proc".into());
+        for (flag, what) in [(self.details.root, "root"), (self.details.wd, "working directory")] {
+            if flag {
+                steps.push(format!("take the {what} of the process that is joined"));
+            }
+        }
+        steps.extend(new.iter().map(|(kind, _)| format!("make a new {kind} namespace")));
+        if self.has_new(Kind::Mnt) {
+            match self.details.propagation.unwrap_or(Propagation::Private) {
+                Propagation::Private => steps.push("make all mounts private".into()),
+                Propagation::Slave => steps.push("make all mounts slaves".into()),
+                Propagation::Shared => steps.push("make all mounts shared".into()),
+                Propagation::Unchanged => {}
+            }
+        }
+        steps.extend(self.user.iter().flat_map(UserNs::steps));
+        if let Some(offsets) = self.namespaces.offsets {
+            steps.push(format!("set the clocks by {offsets}"));
+        }
+        if let Some(place) = self.proc() {
+            steps.push(format!("mount a new proc on {}", place.display()));
         }
         if let Some(name) = &self.namespaces.hostname {
             steps.push(format!("set the host name to {name}"));
         }
+        if let Some(name) = &self.details.domain {
+            steps.push(format!("set the domain name to {name}"));
+        }
         if self.has_new(Kind::Net) {
             steps.push("set the loopback interface up".into());
+        }
+        for keep in &self.details.keep {
+            steps.push(format!("keep the {} namespace on {}", keep.kind, keep.file.display()));
+        }
+        if let Some(file) = &self.details.pid_file {
+            steps.push(format!("write the pid to {}", file.display()));
+        }
+        if let Some(fd) = self.details.info_fd {
+            steps.push(format!("tell pid and namespaces on descriptor {fd}"));
+        }
+        if let Some(fd) = self.details.wait_fd {
+            steps.push(format!("wait for descriptor {fd}"));
+        }
+        if let Some(timeout) = self.details.timeout {
+            steps.push(format!("end the command after {timeout}"));
+        }
+        if self.details.init {
+            steps.push("be process 1, and run the command as its child".into());
         }
         steps
     }
 
     fn prepare(&mut self, launch: &mut Launch) -> Result<()> {
-        for (kind, want) in &self.namespaces.wanted {
-            if *kind == Kind::Pid {
-                launch.supervise();
+        let view = View { root: self.details.root, working_dir: self.details.wd };
+        let joins = Joins::open(&mut self.namespaces, view)?;
+        if self.namespaces.all == Some(Want::New) {
+            for kind in Kind::ALL.into_iter().filter(|kind| kind.is_known_here()) {
+                self.namespaces.want(kind, Want::New);
             }
-            match want {
-                Want::New if *kind == Kind::Cgroup => {}
-                Want::New => launch.namespaces |= kind.flag(),
-                Want::Join(target) => self.joined.push(Joined::open(*kind, target)?),
+        }
+        self.details.check(&self.namespaces)?;
+        if self.has_new(Kind::User) {
+            let user = UserNs::new(&self.namespaces.map, self.details.gid_map.as_ref())?;
+            if user.needs_supervisor() {
+                launch.act_beside();
             }
+            self.user = Some(user);
+        }
+        launch.namespaces |= self.new_at_birth();
+        if self.wants(Kind::Pid) {
+            launch.supervise();
+        }
+        // Where a user or pid namespace is joined, the new ones belong to it or lie in it; and a new
+        // user namespace takes the rights to join others away.
+        if !joins.is_empty() && (self.wants(Kind::User) || self.wants(Kind::Pid)) {
+            self.joins_first = true;
+            launch.act_before_birth();
+        }
+        self.joins = Some(joins);
+        if let Some(propagation) = self.details.propagation {
+            launch.propagation = propagation;
+        }
+        launch.init |= self.details.init;
+        if let Some(timeout) = self.details.timeout() {
+            launch.limit_time(timeout);
+        }
+        let take = |fd, option| chain::take_fd(fd).doing(|| format!("{option} {fd}"));
+        if let Some(fd) = self.details.wait_fd {
+            launch.wait_for(take(fd, "--wait-fd")?);
+        }
+        self.info_fd = self.details.info_fd.map(|fd| take(fd, "--info-fd")).transpose()?;
+        if self.info_fd.is_some() || self.details.pid_file.is_some() || !self.details.keep.is_empty() {
+            launch.act_before_next();
         }
         Ok(())
     }
 
-    /// A pid namespace is joined by the parent: setns(2) decides where its next child is born.
-    fn make(&mut self, _birth: &mut Birth) -> Result<()> {
-        self.joined.iter().filter(|joined| joined.kind == Kind::Pid).try_for_each(Joined::enter)
+    fn advice(&self, namespaces: CloneFlags, errno: Errno) -> Option<String> {
+        // Another link asked for more, and its tool has no `user` to add.
+        let is_alone = namespaces == self.new_at_birth();
+        is_alone.then(|| forbidden::advice(namespaces, &self.asked.word().to_string_lossy(), errno)).flatten()
+    }
+
+    fn before_birth(&mut self) -> Result<()> {
+        if self.joins_first { self.join() } else { Ok(()) }
+    }
+
+    fn beside(&mut self, child: Pid) -> Result<()> {
+        self.user.as_ref().map_or(Ok(()), |user| user.map_from_outside(child))
     }
 
     fn enter(&mut self) -> Result<()> {
-        self.joined.iter().filter(|joined| joined.kind != Kind::Pid).try_for_each(Joined::enter)?;
+        if let Some(user) = &self.user {
+            user.enter()?;
+        }
+        if !self.joins_first {
+            self.join()?;
+        }
         if self.has_new(Kind::Cgroup) {
             unshare(CloneFlags::CLONE_NEWCGROUP)
                 .doing(|| "new cgroup namespace".into())
-                .remedy(Errno::EPERM, "run as root")?;
+                .remedy(Errno::EPERM, "run as root, or add user")?;
         }
-        if self.wants_proc() {
-            proc::mount_on_proc()?;
+        if self.has_new(Kind::Time) {
+            timens::make(self.namespaces.offsets)?;
+        }
+        if let Some(place) = self.proc() {
+            proc::mount_on(place)?;
         }
         if let Some(name) = &self.namespaces.hostname {
             sethostname(name).doing(|| format!("set the host name to {name}"))?;
         }
+        if let Some(name) = &self.details.domain {
+            setdomainname(name.as_bytes()).doing(|| format!("set the domain name to {name}"))?;
+        }
         if self.has_new(Kind::Net) {
             loopback::set_up()?;
+        }
+        Ok(())
+    }
+
+    fn before_next(&mut self, child: Pid) -> Result<()> {
+        for keep in &self.details.keep {
+            self.kept.push(keep.bind(child)?);
+        }
+        if let Some(file) = &self.details.pid_file {
+            tell::pid_file(file, child)?;
+        }
+        self.info_fd.take().map_or(Ok(()), |fd| tell::info(fd, child))
+    }
+
+    fn after(&mut self, ended: &Ended) -> Result<()> {
+        if let (Some(file), Some(child)) = (&self.details.pid_file, ended.pid) {
+            tell::remove_pid_file(file, child)?;
+        }
+        if ended.ending == Ending::NotRun {
+            self.kept.drain(..).try_for_each(|kept| kept.undo())?;
         }
         Ok(())
     }

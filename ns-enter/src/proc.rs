@@ -3,13 +3,18 @@
 use std::path::Path;
 
 use chain::{
-    Doing, Result,
+    Doing, Remedy, Result,
     mount::{attach, new_proc, open_dir},
 };
+use nix::errno::Errno;
 
-/// Mounts a new proc over /proc: the old one would show, and name by wrong numbers, the processes
-/// outside (pid_namespaces(7), "/proc and PID namespaces").
-pub(crate) fn mount_on_proc() -> Result<()> {
-    let place = Path::new("/proc");
-    attach(new_proc()?, open_dir(place).doing(|| "mount a new proc on /proc".into())?, place)
+/// Mounts a new proc on a directory. The one on /proc would show, and name by wrong numbers, the
+/// processes outside (pid_namespaces(7), "/proc and PID namespaces").
+pub(crate) fn mount_on(place: &Path) -> Result<()> {
+    let doing = || format!("mount a new proc on {}", place.display());
+    let proc = new_proc().remedy(
+        Errno::EPERM,
+        "the pid namespace must be of the user namespace, and no part of /proc hidden here",
+    )?;
+    attach(proc, open_dir(place).doing(doing)?, place)
 }

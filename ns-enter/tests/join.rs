@@ -88,7 +88,5 @@ fn a_process_that_has_ended_is_named() {
     ended.wait().expect("ends");
     let run = scene.tool("ns-enter").args([&format!("uts@{}", ended.id()), "--", "true"]).assert().code(125);
     let pid = ended.id();
-    run.stderr(format!(
-        "ns-enter: join the uts namespace /proc/{pid}/ns/uts: No such file or directory; is there a process {pid}?\n"
-    ));
+    run.stderr(format!("ns-enter: join process {pid}: No such process; is there such a process?\n"));
 }

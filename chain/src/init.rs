@@ -1,0 +1,52 @@
+//! The first process of a pid namespace where NEXT is not that itself: it runs NEXT, reaps what is
+//! orphaned, passes signals on, and ends with NEXT's status, by which the kernel kills what is left
+//! (pid_namespaces(7), "The namespace init process").
+
+use std::{
+    convert::Infallible,
+    fs::File,
+    os::fd::{AsRawFd, RawFd},
+};
+
+use nix::sched::CloneFlags;
+
+use crate::{
+    channel::{self, Channel, Report, Word},
+    error::{Doing, Result},
+    link::Ending,
+    next::Next,
+    signals::{Receiver, Signals},
+    supervisor::Child,
+    sys::{self, Side},
+};
+
+/// Runs NEXT as process 2. Returns only if that failed.
+pub(crate) fn run(next: &Next, keep_fds: &[RawFd], outside: &File, signals: &Signals) -> Result<Infallible> {
+    let inside = Channel::new()?;
+    match sys::clone(CloneFlags::empty(), None).doing(|| "make a child".into())? {
+        Side::Child => {
+            drop(inside.reader);
+            let error = match next.become_it(keep_fds, || signals.restore()) {
+                Ok(never) => match never {},
+                Err(error) => error,
+            };
+            channel::tell(&inside.writer, &Word::Failed(error));
+            sys::exit_now(0);
+        }
+        Side::Parent(pid) => {
+            drop(inside.writer);
+            // NEXT can look into this process, so nothing of the host stays open in it.
+            let needed = [outside.as_raw_fd(), signals.fd().as_raw_fd(), inside.reader.as_raw_fd()];
+            sys::close_all_but(needed).doing(|| "close descriptors".into())?;
+            channel::tell(outside, &Word::InitRuns);
+            let mut child = Child::new(pid, Receiver::plain(), signals, Report::new(inside.reader), None)
+                .of_init(outside);
+            let status = match child.wait()? {
+                Ending::Exited(status) => status,
+                Ending::Killed(signal) => 128 + u8::try_from(signal as i32).unwrap_or(0),
+                Ending::NotRun | Ending::TimedOut => 0,
+            };
+            sys::exit_now(status)
+        }
+    }
+}

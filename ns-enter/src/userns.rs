@@ -1,0 +1,218 @@
+//! The maps of a new user namespace: who writes them, and who NEXT is in it (user_namespaces(7)).
+
+use std::{
+    fs::{self, File},
+    io::Write,
+    os::fd::{AsFd, OwnedFd},
+    path::Path,
+};
+
+use chain::{Doing, Remedy, Result, mount::open_dir};
+use nix::{
+    errno::Errno,
+    unistd::{Gid, Pid, Uid, getegid, geteuid, setgroups, setresgid, setresuid},
+};
+use rustix::fs::{Mode, OFlags, openat};
+
+use crate::{
+    forbidden,
+    idmap::{Map, Range},
+    subid::Ids,
+};
+
+/// CAP_SETGID and CAP_SETUID, as bits of CapEff (include/uapi/linux/capability.h).
+const SET_IDS: u64 = 1 << 6 | 1 << 7;
+
+/// The ids of a new user namespace, as they will be written.
+#[derive(Debug)]
+pub(crate) struct UserNs {
+    uids: Vec<Range>,
+    gids: Vec<Range>,
+    writer: Writer,
+    /// Opened before a mount namespace is joined in which /proc is another.
+    proc: OwnedFd,
+    /// The user to become.
+    user: Option<u32>,
+    /// The group to become.
+    group: Option<u32>,
+}
+
+/// Who may write the maps.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Writer {
+    /// The process itself: its own ids alone, and without setgroups(2) ever after.
+    Itself,
+    /// The supervisor, which has the capabilities.
+    Supervisor,
+    /// Set-user-ID programs, which the supervisor runs.
+    Programs,
+}
+
+impl UserNs {
+    /// Finds the ranges, and who can write them.
+    pub(crate) fn new(map: &Map, gid_map: Option<&Map>) -> Result<Self> {
+        let (uid, gid) = (geteuid().as_raw(), getegid().as_raw());
+        let ranges = |ids: Ids, map: &Map, own| match map {
+            Map::Own(id) => Ok(vec![Range { inside: *id, outside: own, count: 1 }]),
+            Map::Auto => ids.auto(uid, own),
+            Map::None => Ok(Vec::new()),
+            Map::Ranges(ranges) => Ok(ranges.clone()),
+        };
+        let uids = ranges(Ids::Users, map, uid)?;
+        let gids = ranges(Ids::Groups, gid_map.unwrap_or(map), gid)?;
+        let is_own = |ranges: &[Range], own| match ranges {
+            [] => true,
+            [range] => range.outside == own && range.count == 1,
+            _ => false,
+        };
+        let writer = if is_own(&uids, uid) && is_own(&gids, gid) {
+            Writer::Itself
+        } else if effective_capabilities()? & SET_IDS == SET_IDS {
+            Writer::Supervisor
+        } else {
+            Writer::Programs
+        };
+        let (user, group) = (first_unless_mapped(&uids, uid), first_unless_mapped(&gids, gid));
+        let proc = open_dir(Path::new("/proc")).doing(|| "open /proc".into())?;
+        Ok(Self { uids, gids, writer, proc, user, group })
+    }
+
+    /// Whether the supervisor has to do something about the maps.
+    pub(crate) fn needs_supervisor(&self) -> bool {
+        self.writer != Writer::Itself
+    }
+
+    /// In the supervisor, while the child waits.
+    pub(crate) fn map_from_outside(&self, child: Pid) -> Result<()> {
+        for (ids, ranges) in [(Ids::Groups, &self.gids), (Ids::Users, &self.uids)] {
+            match self.writer {
+                _ if ranges.is_empty() => {}
+                Writer::Itself => {}
+                Writer::Supervisor => self.write(&child.to_string(), ids.map_file(), &lines(ranges))?,
+                Writer::Programs => ids.map_by_program(child, ranges)?,
+            }
+        }
+        Ok(())
+    }
+
+    /// In the new namespace: the maps that the process writes itself, and its ids.
+    pub(crate) fn enter(&self) -> Result<()> {
+        if self.writer == Writer::Itself {
+            if !self.gids.is_empty() {
+                self.write("self", "setgroups", "deny")?;
+                self.write("self", Ids::Groups.map_file(), &lines(&self.gids))?;
+            }
+            if !self.uids.is_empty() {
+                self.write("self", Ids::Users.map_file(), &lines(&self.uids))?;
+            }
+        }
+        become_ids(self.user, self.group)
+    }
+
+    /// What the kernel is asked, in words.
+    pub(crate) fn steps(&self) -> Vec<String> {
+        let shown = |ranges: &[Range]| ranges.iter().map(ToString::to_string).collect::<Vec<_>>().join(", ");
+        let by = match self.writer {
+            Writer::Itself => "",
+            Writer::Supervisor => " from outside",
+            Writer::Programs => " by newuidmap and newgidmap",
+        };
+        let mut steps = Vec::new();
+        if self.writer == Writer::Itself && !self.gids.is_empty() {
+            steps.push("give up setgroups(2)".into());
+        }
+        if !self.gids.is_empty() {
+            steps.push(format!("map groups (inside:outside:count){by}: {}", shown(&self.gids)));
+        }
+        if !self.uids.is_empty() {
+            steps.push(format!("map users (inside:outside:count){by}: {}", shown(&self.uids)));
+        }
+        let ids = [("group", self.group), ("user", self.user)];
+        steps.extend(ids.iter().filter_map(|(what, id)| Some(format!("become {what} {}", (*id)?))));
+        steps
+    }
+
+    fn write(&self, process: &str, name: &str, text: &str) -> Result<()> {
+        let path = format!("{process}/{name}");
+        let doing = || format!("write {:?} to /proc/{path}", text.trim_end());
+        let flags = OFlags::WRONLY | OFlags::CLOEXEC;
+        let mut file: File = openat(self.proc.as_fd(), &path, flags, Mode::empty()).doing(doing)?.into();
+        // In one write(2), as the kernel demands.
+        file.write_all(text.as_bytes())
+            .doing(doing)
+            .map_err(|error| match forbidden::knob() {
+                Some(knob) if error.errno() == Some(Errno::EPERM) => error.hint(knob),
+                _ => error,
+            })
+            .remedy(Errno::EINVAL, "the ids outside must be mapped where the caller is")
+    }
+}
+
+/// The id to become if the own one is not in the map: the one that the map gives first, or 0.
+fn first_unless_mapped(ranges: &[Range], own: u32) -> Option<u32> {
+    if ranges.iter().any(|range| range.holds_outside(own)) {
+        return None;
+    }
+    let holds_root = ranges.iter().any(|range| range.inside == 0);
+    ranges.first().map(|range| if holds_root { 0 } else { range.inside })
+}
+
+/// Becomes root in the user namespace that was just joined, if the own ids have no name there, and it
+/// has a root.
+pub(crate) fn become_root_if_nobody() -> Result<()> {
+    let nobody = |file: &str| fs::read_to_string(file).ok().and_then(|text| text.trim().parse().ok());
+    let is_nobody = |id: u32, file| Some(id) == nobody(file);
+    let has_root = |file: &str| {
+        let map = fs::read_to_string(file).unwrap_or_default();
+        map.lines().any(|line| line.split_whitespace().next() == Some("0"))
+    };
+    let uid = is_nobody(geteuid().as_raw(), "/proc/sys/kernel/overflowuid") && has_root("/proc/self/uid_map");
+    let gid = is_nobody(getegid().as_raw(), "/proc/sys/kernel/overflowgid") && has_root("/proc/self/gid_map");
+    become_ids(uid.then_some(0), gid.then_some(0))
+}
+
+/// Groups first: with the user go the rights to change them.
+fn become_ids(uid: Option<u32>, gid: Option<u32>) -> Result<()> {
+    if uid.is_none() && gid.is_none() {
+        return Ok(());
+    }
+    match setgroups(&[]) {
+        // The namespace has setgroups(2) denied, so the groups stay as they are.
+        Err(Errno::EPERM) => {}
+        done => done.doing(|| "give up the supplementary groups".into())?,
+    }
+    if let Some(gid) = gid.map(Gid::from_raw) {
+        setresgid(gid, gid, gid).doing(|| format!("become group {gid}"))?;
+    }
+    if let Some(uid) = uid.map(Uid::from_raw) {
+        setresuid(uid, uid, uid).doing(|| format!("become user {uid}"))?;
+    }
+    Ok(())
+}
+
+fn lines(ranges: &[Range]) -> String {
+    let line = |range: &Range| format!("{} {} {}", range.inside, range.outside, range.count);
+    ranges.iter().map(line).collect::<Vec<_>>().join("\n") + "\n"
+}
+
+/// The effective capabilities of this process (proc_pid_status(5)).
+fn effective_capabilities() -> Result<u64> {
+    let status = fs::read_to_string("/proc/self/status").doing(|| "read /proc/self/status".into())?;
+    let mask = status.lines().find_map(|line| line.strip_prefix("CapEff:"));
+    Ok(mask.and_then(|mask| u64::from_str_radix(mask.trim(), 16).ok()).unwrap_or(0))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn who_is_mapped_stays_and_who_is_not_becomes_root_or_the_first() {
+        let range = |inside, outside, count| Range { inside, outside, count };
+        assert_eq!(first_unless_mapped(&[range(5, 1000, 1)], 1000), None);
+        assert_eq!(first_unless_mapped(&[range(5, 999, 2)], 1000), None);
+        assert_eq!(first_unless_mapped(&[range(5, 999, 1)], 1000), Some(5));
+        assert_eq!(first_unless_mapped(&[range(5, 7, 1), range(0, 8, 1)], 1000), Some(0));
+        assert_eq!(first_unless_mapped(&[], 1000), None);
+    }
+}
