@@ -7,6 +7,8 @@ use std::{
     process::ExitCode,
 };
 
+use nix::errno::Errno;
+
 use clap::{
     Parser,
     error::{ContextKind, ErrorKind},
@@ -17,7 +19,7 @@ use crate::{
     launch::Plan,
     link::{Ending, Links},
     next::Next,
-    signals,
+    signals, sys,
 };
 
 /// A program: its command line, and what that asks for.
@@ -129,8 +131,12 @@ fn run(job: Job) -> Result<Ending> {
 
 /// Writes what was asked for to stdout, where a full disk or a closed pipe is an error as well.
 pub fn print(text: &str) -> Result<Ending> {
+    let doing = || "write to stdout".to_owned();
+    if sys::start::closed().any(|fd| fd == 1) {
+        return Err(Errno::EBADF).doing(doing);
+    }
     let mut out = io::stdout().lock();
-    out.write_all(text.as_bytes()).and_then(|()| out.flush()).doing(|| "write to stdout".into())?;
+    out.write_all(text.as_bytes()).and_then(|()| out.flush()).doing(doing)?;
     Ok(Ending::NotRun)
 }
 

@@ -52,7 +52,9 @@ impl Next {
         keep_fds: &[RawFd],
         restore_signals: impl FnOnce() -> Result<()>,
     ) -> Result<Infallible> {
-        sys::close_on_exec_from(3).doing(|| "mark descriptors close-on-exec".into())?;
+        let doing = || "mark descriptors close-on-exec".to_owned();
+        sys::close_on_exec_from(3).doing(doing)?;
+        sys::start::closed().try_for_each(sys::close_on_exec).doing(doing)?;
         for fd in keep_fds {
             sys::keep_on_exec(*fd).doing(|| format!("--keep-fd {fd}"))?;
         }
@@ -113,5 +115,6 @@ fn interpreter(path: &Path) -> Option<String> {
     let mut start = Vec::new();
     File::open(path).ok()?.take(256).read_to_end(&mut start).ok()?;
     let line = start.strip_prefix(b"#!")?.split(|byte| *byte == b'\n').next()?;
-    String::from_utf8_lossy(line).split_whitespace().next().map(str::to_owned)
+    // The kernel takes spaces and tabs away, but not a carriage return (load_script() in fs/binfmt_script.c).
+    String::from_utf8_lossy(line).split([' ', '\t']).find(|word| !word.is_empty()).map(str::to_owned)
 }

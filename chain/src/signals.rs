@@ -18,7 +18,7 @@ use nix::{
         signal::{SigSet, SigmaskHow, Signal, kill, sigprocmask},
         signalfd::{SfdFlags, SignalFd, siginfo},
     },
-    unistd::{Pid, getpid},
+    unistd::{Pid, getpgrp, getpid, getsid, tcgetpgrp},
 };
 
 use crate::{
@@ -69,7 +69,7 @@ impl Signals {
 
 /// Rust's start-up ignores SIGPIPE; NEXT gets what the tool's caller had.
 pub(crate) fn restore_sigpipe() -> Result<()> {
-    sys::disposition(Signal::SIGPIPE, sys::sigpipe::was_ignored())
+    sys::disposition(Signal::SIGPIPE, sys::start::sigpipe_was_ignored())
         .map(drop)
         .doing(|| "restore SIGPIPE".into())
 }
@@ -119,14 +119,18 @@ impl Receiver {
             return Reaction::Nothing;
         };
         let sender = Pid::from_raw(info.ssi_pid.cast_signed());
-        let from_kernel = info.ssi_code == libc::SI_KERNEL;
+        // The terminal signals the whole foreground process group, but when it hangs up it tells
+        // the leader of the session alone (tty_signal_session_leader() in drivers/tty/tty_jobctrl.c).
+        let is_for_us = signal == Signal::SIGHUP && getsid(None) == Ok(getpid());
+        let from_kernel = info.ssi_code == libc::SI_KERNEL && !is_for_us;
         if signal == Signal::SIGCHLD && info.ssi_code > 0 {
             return Reaction::Nothing;
         }
         // From a pid namespace below ours the sender's number is the one that it has there
         // (prepare_kill_siginfo() in kernel/signal.c, Linux 6.18), and so tells nothing: then a signal to
         // the group reaches NEXT twice, which is better than one from outside that is lost.
-        if !from_kernel && !self.first && (sender == getpid() || is_inside(sender, child)) {
+        if info.ssi_code != libc::SI_KERNEL && !self.first && (sender == getpid() || is_inside(sender, child))
+        {
             return Reaction::Nothing;
         }
         match self.take(signal, child, signals) {
@@ -209,6 +213,20 @@ fn parent_of(pid: Pid) -> Option<Pid> {
     rest.split(' ').nth(1)?.parse().ok().map(Pid::from_raw)
 }
 
+/// Whether a NEXT that was stopped by `signal` is to look stopped from outside: by job control, or in
+/// the foreground of a terminal, where a shell's `suspend` is a SIGSTOP. One that somebody sent to NEXT
+/// elsewhere is theirs to undo.
+pub(crate) fn stops_the_job(signal: Signal) -> bool {
+    match signal {
+        Signal::SIGTSTP | Signal::SIGTTIN | Signal::SIGTTOU => true,
+        Signal::SIGSTOP => {
+            let terminal = fs::File::open("/dev/tty");
+            terminal.is_ok_and(|terminal| tcgetpgrp(terminal) == Ok(getpgrp()))
+        }
+        _ => false,
+    }
+}
+
 /// Stops this process by the signal that stopped NEXT, so that the shell, or the supervisor around
 /// this one, sees a stopped job. Returns when somebody continues it; at once in an orphaned process
 /// group, which the kernel does not let job control stop (setpgid(2)).
@@ -217,6 +235,7 @@ pub(crate) fn stop_self(signal: Signal) -> Result<()> {
     only.add(signal);
     let doing = || format!("stop by {signal}");
     kill(getpid(), signal).doing(doing)?;
+    // SIGSTOP has done its work already; the others wait to be let through.
     sigprocmask(SigmaskHow::SIG_UNBLOCK, Some(&only), None).doing(doing)?;
     sigprocmask(SigmaskHow::SIG_BLOCK, Some(&only), None).doing(doing)
 }

@@ -231,8 +231,7 @@ impl<'a> Child<'a> {
         }
     }
 
-    /// Asks the kernel how the child is. Stops with it if job control stopped it; a SIGSTOP that
-    /// somebody sent to NEXT alone is theirs to continue.
+    /// Asks the kernel how the child is. Stops with it if that is to be seen outside.
     fn look(&mut self) -> Result<Option<Ending>> {
         // To an init come all that are orphaned in its namespace.
         let whom =
@@ -245,10 +244,7 @@ impl<'a> Child<'a> {
                 continue;
             }
             if let Some(signal) = status.stopping_signal().and_then(|number| Signal::try_from(number).ok()) {
-                let job_control = matches!(signal, Signal::SIGTSTP | Signal::SIGTTIN | Signal::SIGTTOU);
-                if let Some(signal) = self.stopped_for.take().or(job_control.then_some(signal)) {
-                    self.stop_by(signal)?;
-                }
+                self.stop_by(signal)?;
             } else if !status.stopped() && !status.continued() {
                 self.ended = true;
                 return Ok(Some(self.ending(status)));
@@ -273,10 +269,11 @@ impl<'a> Child<'a> {
 
     /// Stops as NEXT was stopped; returns when somebody continued it.
     fn stop_by(&mut self, signal: Signal) -> Result<()> {
+        let asked_for = self.stopped_for.take();
         if let Some(outside) = self.outside {
             channel::tell(outside, &Word::Stopped(signal));
-        } else {
-            signals::stop_self(signal)?;
+        } else if asked_for.is_some() || signals::stops_the_job(signal) {
+            signals::stop_self(asked_for.unwrap_or(signal))?;
             let _ = kill(self.pid, Signal::SIGCONT);
         }
         Ok(())

@@ -111,6 +111,12 @@ pub fn take_fd(fd: RawFd) -> nix::Result<OwnedFd> {
     Errno::result(copy).map(|copy| unsafe { OwnedFd::from_raw_fd(copy) })
 }
 
+/// Closes with exec a standard descriptor that the caller had closed.
+pub(crate) fn close_on_exec(fd: RawFd) -> nix::Result<()> {
+    // SAFETY: marks a descriptor, which stays open until exec.
+    Errno::result(unsafe { libc::fcntl(fd, libc::F_SETFD, libc::FD_CLOEXEC) }).map(drop)
+}
+
 /// Lets `fd`, which the user named, reach NEXT.
 pub(crate) fn keep_on_exec(fd: RawFd) -> nix::Result<()> {
     // SAFETY: clears the flag of a descriptor that stays open; nothing owns what is inherited.
@@ -145,29 +151,42 @@ pub(crate) fn mount_setattr(
     Errno::result(done).map(drop)
 }
 
-/// How SIGPIPE was handled when the program started, before Rust's start-up set it to ignored.
-pub(crate) mod sigpipe {
-    use std::sync::atomic::{AtomicBool, Ordering};
+/// What the caller gave to this program, before Rust's start-up changed it for itself: that ignores
+/// SIGPIPE, and opens /dev/null for a standard descriptor that is closed. NEXT must get what the
+/// caller had, as it does from env(1).
+pub(crate) mod start {
+    use std::{
+        os::fd::RawFd,
+        sync::atomic::{AtomicBool, Ordering},
+    };
 
-    static WAS_IGNORED: AtomicBool = AtomicBool::new(false);
+    static SIGPIPE_IGNORED: AtomicBool = AtomicBool::new(false);
+    static CLOSED: [AtomicBool; 3] = [const { AtomicBool::new(false) }; 3];
 
     extern "C" fn remember() {
         // SAFETY: sigaction is plain data; a null new action only reads the old one.
         let mut old: libc::sigaction = unsafe { std::mem::zeroed() };
         // SAFETY: `old` lives through the call.
         let read = unsafe { libc::sigaction(libc::SIGPIPE, std::ptr::null(), &raw mut old) };
-        WAS_IGNORED.store(read == 0 && old.sa_sigaction == libc::SIG_IGN, Ordering::Relaxed);
+        SIGPIPE_IGNORED.store(read == 0 && old.sa_sigaction == libc::SIG_IGN, Ordering::Relaxed);
+        for (fd, closed) in (0..).zip(&CLOSED) {
+            closed.store(super::check_open(fd).is_err(), Ordering::Relaxed);
+        }
     }
 
-    // The loader runs this before Rust's own start-up, which ignores SIGPIPE in every program: NEXT
-    // must get what the caller had, as it does from env(1).
+    // The loader runs this before Rust's own start-up.
     #[used]
     #[unsafe(link_section = ".init_array")]
     static REMEMBER: extern "C" fn() = remember;
 
-    /// Whether the caller of this program had SIGPIPE ignored.
-    pub(crate) fn was_ignored() -> bool {
-        WAS_IGNORED.load(Ordering::Relaxed)
+    /// Whether SIGPIPE was ignored.
+    pub(crate) fn sigpipe_was_ignored() -> bool {
+        SIGPIPE_IGNORED.load(Ordering::Relaxed)
+    }
+
+    /// The standard descriptors that were closed.
+    pub(crate) fn closed() -> impl Iterator<Item = RawFd> {
+        (0..).zip(&CLOSED).filter(|(_, closed)| closed.load(Ordering::Relaxed)).map(|(fd, _)| fd)
     }
 }
 

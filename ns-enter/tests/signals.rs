@@ -1,55 +1,9 @@
 //! Signals through a supervisor.
 
-use std::{
-    io::{BufRead, BufReader, Read},
-    os::unix::process::{CommandExt, ExitStatusExt},
-    process::{Child, ChildStdout, Stdio},
-};
+use std::os::unix::process::ExitStatusExt;
 
-use chain_testing::{Scene, wait_until};
-use nix::{
-    sys::signal::{Signal, kill},
-    unistd::Pid,
-};
-
-/// A tool that runs beside the test, whose command has said that it is ready.
-struct Running {
-    tool: Child,
-    output: BufReader<ChildStdout>,
-}
-
-impl Running {
-    fn new(scene: &Scene, words: &[&str], script: &str) -> Self {
-        let mut command = scene.command(words[0]);
-        command.args(&words[1..]).args(["--", "bash", "-c", script]);
-        // A process group of its own, whose parent is in the session: job control can stop it.
-        let mut tool = command.process_group(0).stdout(Stdio::piped()).spawn().expect("tool");
-        let mut running = Self { output: BufReader::new(tool.stdout.take().expect("pipe")), tool };
-        assert_eq!(running.line(), "ready");
-        running
-    }
-
-    fn line(&mut self) -> String {
-        let mut line = String::new();
-        self.output.read_line(&mut line).expect("line");
-        line.trim_end().to_owned()
-    }
-
-    fn pid(&self) -> Pid {
-        Pid::from_raw(self.tool.id().try_into().expect("pid"))
-    }
-
-    fn send(&self, signal: Signal) {
-        kill(self.pid(), signal).expect("kill");
-    }
-
-    /// All that it still says, and how it ended.
-    fn end(mut self) -> (String, std::process::ExitStatus) {
-        let mut rest = String::new();
-        self.output.read_to_string(&mut rest).expect("output");
-        (rest, self.tool.wait().expect("ends"))
-    }
-}
+use chain_testing::{Running, Scene, last_descendant_is, wait_until};
+use nix::{sys::signal::Signal, unistd::Pid};
 
 /// Catches signals and says each; TERM ends it with status 9.
 const CATCH: &str = "for s in HUP QUIT USR1 USR2 WINCH ALRM CONT INT; do trap \"echo $s\" $s; done; \
@@ -99,19 +53,10 @@ fn a_command_that_does_not_handle_a_signal_dies_of_it_even_as_pid_1() {
         let running = Running::new(&scene, words, "echo ready; exec tail -f /dev/null");
         let tool = running.pid();
         // The shell has to become tail first: bash handles signals that tail does not.
-        wait_until("tail runs", || descendant_is(tool, "tail"));
+        wait_until("tail runs", || last_descendant_is(tool.as_raw(), "tail"));
         running.send(Signal::SIGTERM);
         let (_, status) = running.end();
         assert_eq!(status.signal(), Some(Signal::SIGTERM as i32), "{words:?}");
-    }
-}
-
-/// Whether the last of the single children below `pid` has this name.
-fn descendant_is(pid: Pid, name: &str) -> bool {
-    let children = std::fs::read_to_string(format!("/proc/{pid}/task/{pid}/children")).unwrap_or_default();
-    match children.split_whitespace().next().and_then(|child| child.parse().ok()) {
-        Some(child) => descendant_is(Pid::from_raw(child), name),
-        None => std::fs::read_to_string(format!("/proc/{pid}/comm")).is_ok_and(|comm| comm.trim() == name),
     }
 }
 
@@ -127,7 +72,7 @@ fn a_stop_stops_the_supervisor_too_and_a_continue_resumes_both() {
     ] {
         let script = "echo ready; exec tail -f /dev/null";
         let running = Running::new(&scene, words, script);
-        wait_until("tail runs", || descendant_is(running.pid(), "tail"));
+        wait_until("tail runs", || last_descendant_is(running.pid().as_raw(), "tail"));
         running.send(Signal::SIGTSTP);
         wait_until("the supervisor stops", || state(running.pid()) == 'T');
         running.send(Signal::SIGCONT);

@@ -1,5 +1,10 @@
 //! What a tool could leave behind: groups, mounts, network interfaces, processes.
 
+use nix::{
+    sys::signal::{Signal, kill},
+    unistd::Pid,
+};
+
 use std::{
     collections::BTreeSet,
     fs,
@@ -51,17 +56,25 @@ fn mounts() -> Vec<String> {
 }
 
 /// The processes that have `mark` in their environment, but for this one.
-fn processes(mark: &str) -> Vec<String> {
-    let mut found = Vec::new();
-    for pid in names(Path::new("/proc")) {
-        let Ok(number) = pid.parse::<u32>() else { continue };
+fn marked(mark: &str) -> impl Iterator<Item = u32> {
+    let others = names(Path::new("/proc")).into_iter().filter_map(|name| name.parse().ok());
+    others.filter(move |pid| {
         let environment = fs::read(format!("/proc/{pid}/environ")).unwrap_or_default();
-        if number != std::process::id()
-            && environment.split(|byte| *byte == 0).any(|word| word == mark.as_bytes())
-        {
-            let command = fs::read(format!("/proc/{pid}/cmdline")).unwrap_or_default();
-            found.push(format!("{pid} {}", String::from_utf8_lossy(&command).replace('\0', " ")));
-        }
+        *pid != std::process::id() && environment.split(|byte| *byte == 0).any(|word| word == mark.as_bytes())
+    })
+}
+
+fn processes(mark: &str) -> Vec<String> {
+    let described = |pid| {
+        let command = fs::read(format!("/proc/{pid}/cmdline")).unwrap_or_default();
+        format!("{pid} {}", String::from_utf8_lossy(&command).replace('\0', " "))
+    };
+    marked(mark).map(described).collect()
+}
+
+/// Ends what a test that fails or hangs has started.
+pub(crate) fn kill_marked(mark: &str) {
+    for pid in marked(mark) {
+        let _ = kill(Pid::from_raw(pid.try_into().expect("pid")), Signal::SIGKILL);
     }
-    found
 }

@@ -4,7 +4,11 @@
 #![expect(clippy::missing_panics_doc, reason = "a helper that cannot do its work fails the test")]
 
 mod leftovers;
+mod running;
 mod scene;
+mod terminal;
 
 pub use leftovers::Leftovers;
+pub use running::{Running, last_descendant_is};
 pub use scene::{ORDINARY_USER, Scene, wait_until};
+pub use terminal::Terminal;

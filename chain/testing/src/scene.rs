@@ -10,6 +10,7 @@ use std::{
     },
     path::{Path, PathBuf},
     process,
+    sync::mpsc::{self, RecvTimeoutError, Sender},
     time::{Duration, Instant},
 };
 
@@ -17,13 +18,13 @@ use assert_cmd::Command;
 use nix::fcntl::{Flock, FlockArg};
 use tempfile::TempDir;
 
-use crate::Leftovers;
+use crate::leftovers::{Leftovers, kill_marked};
 
 /// A user and group that no file on the machine belongs to.
 pub const ORDINARY_USER: u32 = 54_321;
 
 /// Longer than any test takes on a busy machine; a tool that hangs fails its test.
-const TIME_LIMIT: Duration = Duration::from_mins(1);
+pub(crate) const TIME_LIMIT: Duration = Duration::from_mins(1);
 
 /// The place of one test. Only one scene is open at a time on the machine, in all test programs:
 /// what is left over could not be told from what another test is using.
@@ -31,6 +32,8 @@ pub struct Scene {
     dir: Option<TempDir>,
     mark: String,
     before: Leftovers,
+    /// Dropped with the scene, which calls the watchdog off.
+    _leash: Sender<()>,
     _turn: Flock<File>,
 }
 
@@ -44,7 +47,8 @@ impl Scene {
         fs::set_permissions(dir.path(), fs::Permissions::from_mode(0o755)).expect("chmod");
         let mark = format!("CHAINBOX_TEST={}", dir.path().display());
         let before = Leftovers::now(&mark);
-        Self { dir: Some(dir), mark, before, _turn: turn }
+        let leash = watchdog(mark.clone());
+        Self { dir: Some(dir), mark, before, _leash: leash, _turn: turn }
     }
 
     /// The test's own directory, which goes with the scene.
@@ -130,8 +134,24 @@ impl Scene {
     }
 }
 
+/// Ends all that a test has started if it takes too long, so that it fails and does not hang. It is
+/// called off when the sender is dropped.
+fn watchdog(mark: String) -> Sender<()> {
+    let (leash, held) = mpsc::channel();
+    std::thread::spawn(move || {
+        if held.recv_timeout(2 * TIME_LIMIT) == Err(RecvTimeoutError::Timeout) {
+            eprintln!("the test took too long; what it has started is killed");
+            kill_marked(&mark);
+        }
+    });
+    leash
+}
+
 impl Drop for Scene {
     fn drop(&mut self) {
+        if std::thread::panicking() {
+            kill_marked(&self.mark);
+        }
         let left = Leftovers::now(&self.mark).since(&self.before);
         // A directory that something is mounted on cannot be removed; that is reported below.
         let removed = self.dir.take().map(TempDir::close);
