@@ -10,7 +10,7 @@ use std::{
     path::{Path, PathBuf},
 };
 
-use chain::{Doing, Error, Result};
+use chain::{Doing, Error, Result, mountinfo};
 
 /// One mounted tree of groups, and the caller's place in it.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -35,10 +35,10 @@ impl Hierarchies {
     fn parse(cgroup: &[u8], mountinfo: &[u8]) -> Self {
         let groups: Vec<_> = lines(cgroup).filter_map(group).collect();
         let mut found: Vec<Hierarchy> = Vec::new();
-        for mount in lines(mountinfo).filter_map(mount) {
+        for mount in mountinfo::mounts(mountinfo) {
             let mounted = groups.iter().find(|(controllers, _)| match controllers.as_slice() {
-                [] => mount.v2,
-                [first, ..] => !mount.v2 && mount.options.iter().any(|option| option == first),
+                [] => mount.filesystem == b"cgroup2",
+                [first, ..] => mount.filesystem == b"cgroup" && mount.has_option(first),
             });
             let Some((controllers, path)) = mounted else { continue };
             // A mount of a part of the tree shows the own group only if that lies in the part.
@@ -89,44 +89,6 @@ fn group(line: &[u8]) -> Option<(Vec<String>, PathBuf)> {
     let controllers = String::from_utf8_lossy(fields.next()?);
     let controllers = controllers.split(',').filter(|name| !name.is_empty()).map(str::to_owned).collect();
     Some((controllers, OsString::from_vec(fields.next()?.to_vec()).into()))
-}
-
-struct Mount {
-    root: PathBuf,
-    point: PathBuf,
-    v2: bool,
-    options: Vec<String>,
-}
-
-/// A line of mountinfo, if it is of a cgroup filesystem.
-fn mount(line: &[u8]) -> Option<Mount> {
-    let fields: Vec<_> = line.split(|byte| *byte == b' ').collect();
-    let dash = fields.iter().skip(6).position(|field| *field == b"-")? + 6;
-    let v2 = match *fields.get(dash + 1)? {
-        b"cgroup" => false,
-        b"cgroup2" => true,
-        _ => return None,
-    };
-    let options = String::from_utf8_lossy(fields.get(dash + 3)?).split(',').map(str::to_owned).collect();
-    Some(Mount { root: unescape(fields[3]), point: unescape(fields[4]), v2, options })
-}
-
-/// Undoes the kernel's `\040` for space, tab, newline and backslash.
-fn unescape(field: &[u8]) -> PathBuf {
-    let mut plain = Vec::with_capacity(field.len());
-    let mut rest = field;
-    while let Some((&byte, after)) = rest.split_first() {
-        let octal =
-            after.get(..3).filter(|_| byte == b'\\').and_then(|digits| std::str::from_utf8(digits).ok());
-        if let Some(escaped) = octal.and_then(|digits| u8::from_str_radix(digits, 8).ok()) {
-            plain.push(escaped);
-            rest = &after[3..];
-        } else {
-            plain.push(byte);
-            rest = after;
-        }
-    }
-    OsString::from_vec(plain).into()
 }
 
 #[cfg(test)]

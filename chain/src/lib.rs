@@ -16,6 +16,7 @@
 //! | `error.rs` | the error line and the exit codes |
 //! | `kernel_log.rs` | what the kernel says only in its log |
 //! | `mount.rs` | mounts by descriptor |
+//! | `mountinfo.rs` | the list of mounts that the kernel gives |
 //! | `size.rs`, `span.rs` | `4M`, `max`; `1.5s` |
 //! | `sys.rs` | system calls that nix and rustix lack |
 
@@ -27,6 +28,7 @@ pub mod kernel_log;
 mod launch;
 mod link;
 pub mod mount;
+pub mod mountinfo;
 mod next;
 mod signals;
 mod size;

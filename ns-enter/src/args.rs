@@ -5,14 +5,19 @@ use std::ffi::OsString;
 use chain::{Error, Job, Operands, Options, Result, Tool};
 use clap::Parser;
 
-use crate::{Details, Namespaces, NsEnter};
+use crate::{
+    Details, Namespaces, NsEnter,
+    list::{self, Wish},
+};
 
 /// Make or join namespaces, then run a command in them
 #[derive(Debug, Parser)]
 #[command(
     name = "ns-enter",
     version,
-    override_usage = "ns-enter [OPTIONS] NAMESPACE[,...] [--] NEXT [ARG...]"
+    override_usage = "ns-enter [OPTIONS] NAMESPACE[,...] [--] NEXT [ARG...]
+       ns-enter --list [PID] [--json]
+       ns-enter --tree"
 )]
 #[command(after_help = "\
 Namespaces: uts[=HOSTNAME] pid mnt net ipc cgroup user[=MAP] time[=OFFSET]   new ones
@@ -26,6 +31,16 @@ pub struct Args {
     options: Options,
     #[command(flatten)]
     details: Details,
+    /// Show every namespace on the machine, or those of one process
+    #[arg(long, value_name = "PID", value_parser = pid)]
+    #[expect(clippy::option_option, reason = "how clap says that the value may be left out")]
+    list: Option<Option<i32>>,
+    /// With --list: as JSON
+    #[arg(long, requires = "list")]
+    json: bool,
+    /// Draw how user and pid namespaces are nested
+    #[arg(long, conflicts_with = "list")]
+    tree: bool,
     /// Namespaces, separated by commas, then the command
     #[arg(trailing_var_arg = true, allow_hyphen_values = true, value_name = "WORD", hide = true)]
     words: Vec<OsString>,
@@ -33,6 +48,17 @@ pub struct Args {
 
 impl Tool for Args {
     fn job(self) -> Result<Job> {
+        let shows = if self.tree { Some("--tree") } else { self.list.map(|_| "--list") };
+        if let (Some(option), Some(word)) = (shows, self.words.first()) {
+            return Err(Error::new(format!("{option} {}", word.display()), "shows only, and runs nothing"));
+        }
+        if self.tree {
+            return Ok(Job::Do(Box::new(list::tree)));
+        }
+        if let Some(pid) = self.list {
+            let wish = Wish { pid, json: self.json };
+            return Ok(Job::Do(Box::new(move || list::list(&wish))));
+        }
         let operands = Operands::split(self.words, |at, _| at == 0)?;
         let Some(namespaces) = operands.settings.first() else {
             return Err(Error::new("no namespaces", "").hint("name some, such as uts,pid,mnt"));
@@ -40,4 +66,8 @@ impl Tool for Args {
         let link = NsEnter::new(Namespaces::parse(namespaces)?).with(self.details);
         Ok(Job::Launch { links: vec![Box::new(link)], next: operands.next, options: self.options })
     }
+}
+
+fn pid(text: &str) -> Result<i32, &'static str> {
+    text.parse().ok().filter(|pid| *pid > 0).ok_or("not a pid")
 }

@@ -11,6 +11,7 @@ mod idmap;
 mod join;
 mod keep;
 mod kind;
+mod list;
 mod loopback;
 mod namespaces;
 mod offsets;

@@ -95,8 +95,9 @@ fn a_shell_in_the_box_has_job_control_and_can_suspend_itself() {
         terminal.type_keys("\x1a");
         terminal.wait_for("Stopped");
         terminal.wait_for("in> ");
-        terminal.type_keys("kill -9 %1; wait; echo wai''ted\n");
-        terminal.wait_for("waited");
+        terminal.type_keys("fg\n");
+        terminal.wait_for("fg\r\ncat");
+        terminal.type_keys("\x04");
         terminal.wait_for("in> ");
         // In a new pid namespace bash cannot: it is process 1, which the kernel does not let stop
         // itself, or does not see the process group to which it would give the terminal back.
