@@ -18,7 +18,7 @@ use nix::{
         signal::{SigSet, SigmaskHow, Signal, kill, sigprocmask},
         signalfd::{SfdFlags, SignalFd, siginfo},
     },
-    unistd::{Pid, getpgrp, getpid, getsid, tcgetpgrp},
+    unistd::{Pid, getpgid, getpgrp, getpid, getsid, tcgetpgrp},
 };
 
 use crate::{
@@ -174,10 +174,14 @@ fn default_action(signal: Signal) -> Default {
     }
 }
 
-/// Whether `signal` is in one of these masks of `child` (proc_pid_status(5)). Without /proc nothing
-/// is known, and the signal is left to the kernel.
+/// Whether `signal` is in one of these masks of `child` (proc_pid_status(5)). Where /proc is missing or
+/// of another pid namespace nothing is known: then the default action is carried out, so that a box
+/// can be ended.
 fn is_handled(child: Pid, signal: Signal, masks: &[&str]) -> bool {
-    let Ok(status) = fs::read_to_string(format!("/proc/{child}/status")) else { return true };
+    if !proc_is_ours() {
+        return false;
+    }
+    let Ok(status) = fs::read_to_string(format!("/proc/{child}/status")) else { return false };
     let bit = 1 << (signal as u32 - 1);
     status
         .lines()
@@ -203,8 +207,13 @@ fn is_inside(sender: Pid, child: Pid) -> bool {
     false
 }
 
+/// Whether the numbers in /proc are those of this process's pid namespace.
+fn proc_is_ours() -> bool {
+    fs::read_link("/proc/self").is_ok_and(|own| own.as_os_str() == getpid().to_string().as_str())
+}
+
 fn parent_of(pid: Pid) -> Option<Pid> {
-    if pid.as_raw() <= 1 {
+    if pid.as_raw() <= 1 || !proc_is_ours() {
         return None;
     }
     let stat = fs::read_to_string(format!("/proc/{pid}/stat")).ok()?;
@@ -216,12 +225,14 @@ fn parent_of(pid: Pid) -> Option<Pid> {
 /// Whether a NEXT that was stopped by `signal` is to look stopped from outside: by job control, or in
 /// the foreground of a terminal, where a shell's `suspend` is a SIGSTOP. One that somebody sent to NEXT
 /// elsewhere is theirs to undo.
-pub(crate) fn stops_the_job(signal: Signal) -> bool {
+pub(crate) fn stops_the_job(signal: Signal, child: Pid) -> bool {
     match signal {
         Signal::SIGTSTP | Signal::SIGTTIN | Signal::SIGTTOU => true,
         Signal::SIGSTOP => {
             let terminal = fs::File::open("/dev/tty");
-            terminal.is_ok_and(|terminal| tcgetpgrp(terminal) == Ok(getpgrp()))
+            let foreground = terminal.ok().and_then(|terminal| tcgetpgrp(terminal).ok());
+            // An interactive shell has a process group of its own.
+            foreground.is_some_and(|group| group == getpgrp() || Ok(group) == getpgid(Some(child)))
         }
         _ => false,
     }

@@ -12,9 +12,9 @@ use nix::{
     errno::Errno,
     poll::{PollFd, PollFlags, PollTimeout, poll},
     sys::signal::{Signal, kill},
-    unistd::Pid,
+    unistd::{Pid, getpid},
 };
-use rustix::process::{WaitOptions, WaitStatus, waitpid};
+use rustix::process::{WaitOptions, WaitStatus, wait, waitpid};
 
 use crate::{
     channel::{self, Report, Word},
@@ -233,12 +233,15 @@ impl<'a> Child<'a> {
 
     /// Asks the kernel how the child is. Stops with it if that is to be seen outside.
     fn look(&mut self) -> Result<Option<Ending>> {
-        // To an init come all that are orphaned in its namespace.
-        let whom =
-            if self.outside.is_some() { None } else { rustix::process::Pid::from_raw(self.pid.as_raw()) };
+        let own = rustix::process::Pid::from_raw(self.pid.as_raw());
+        let options = WaitOptions::NOHANG | WaitOptions::UNTRACED;
         loop {
-            let found = waitpid(whom, WaitOptions::NOHANG | WaitOptions::UNTRACED)
-                .doing(|| "wait for the child".into())?;
+            let found = match own {
+                // To the first process of a pid namespace come all that are orphaned in it.
+                Some(_) if self.outside.is_some() || getpid().as_raw() == 1 => wait(options),
+                own => waitpid(own, options),
+            };
+            let found = found.doing(|| "wait for the child".into())?;
             let Some((pid, status)) = found else { return Ok(None) };
             if pid.as_raw_pid() != self.pid.as_raw() {
                 continue;
@@ -272,7 +275,7 @@ impl<'a> Child<'a> {
         let asked_for = self.stopped_for.take();
         if let Some(outside) = self.outside {
             channel::tell(outside, &Word::Stopped(signal));
-        } else if asked_for.is_some() || signals::stops_the_job(signal) {
+        } else if asked_for.is_some() || signals::stops_the_job(signal, self.pid) {
             signals::stop_self(asked_for.unwrap_or(signal))?;
             let _ = kill(self.pid, Signal::SIGCONT);
         }

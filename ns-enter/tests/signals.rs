@@ -98,3 +98,41 @@ fn the_command_dies_with_a_supervisor_that_is_killed() {
     let (_, status) = running.end();
     assert_eq!(status.signal(), Some(Signal::SIGKILL as i32));
 }
+
+#[test]
+fn a_box_whose_proc_is_of_another_namespace_or_missing_can_be_ended() {
+    let scene = Scene::new();
+    for (words, script) in [
+        (&["ns-enter", "pid", "--", "ns-enter", "pid"][..], "echo ready; exec tail -f /dev/null"),
+        (
+            &["ns-enter", "mnt", "--", "sh", "-c", "umount -l /proc; exec \"$@\"", "sh", "ns-enter", "pid"],
+            "echo ready; exec tail -f /dev/null",
+        ),
+    ] {
+        let running = Running::new(&scene, words, script);
+        wait_until("tail runs", || last_descendant_is(running.pid().as_raw(), "tail"));
+        running.send(Signal::SIGTERM);
+        let (_, status) = running.end();
+        // An inner supervisor is process 1, and tells the signal as a status.
+        assert!(status.signal() == Some(15) || status.code() == Some(128 + 15), "{words:?}: {status}");
+    }
+}
+
+#[test]
+fn a_supervisor_that_is_process_1_reaps_orphans() {
+    let scene = Scene::new();
+    let script = "for i in {1..60}; do (true &); done; wait; echo forked";
+    let mut tool = scene.tool("ns-enter");
+    tool.args(["pid,mnt", "--", "cg-set", "pids=30", "--", "bash", "-c", script])
+        .assert()
+        .success()
+        .stdout("forked\n")
+        .stderr("");
+}
+
+#[test]
+fn a_command_that_a_real_time_signal_kills_ends_as_a_shell_shows_it() {
+    let scene = Scene::new();
+    let run = scene.tool("cg-set").args(["pids=5", "--", "bash", "-c", "kill -34 $$"]).assert();
+    run.code(128 + 34).stderr("");
+}
