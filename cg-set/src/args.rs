@@ -50,8 +50,14 @@ impl Tool for Args {
     fn job(self) -> Result<Job> {
         let with_pids = !self.pids.is_empty();
         let is_pid = |word: &OsStr| with_pids && word.as_bytes().iter().all(u8::is_ascii_digit);
-        let operands =
-            Operands::split(self.words, |_, word| is_pid(word) || word.as_bytes().contains(&b'='))?;
+        let is_setting = |word: &OsStr| is_pid(word) || word.as_bytes().contains(&b'=');
+        if let Some(word) = self.words.iter().find(|word| !is_setting(word))
+            && let Some((key, value)) = KEYS.into_iter().find(|(key, _)| word == key)
+        {
+            return Err(Error::new(key, "not a setting")
+                .hint(format!("write {key}={value}, or -- before a command of this name")));
+        }
+        let operands = Operands::split(self.words, |_, word| is_setting(word))?;
         let (more_pids, settings): (Vec<_>, Vec<_>) = operands.settings.iter().partition(|word| is_pid(word));
         let settings = Settings::parse(settings)?;
         let mut pids = self.pids;
@@ -97,6 +103,9 @@ impl Tool for Args {
         Ok(Job::Do(Box::new(move || named::carry_out(&name, &task, dry_run))))
     }
 }
+
+/// The settings, and what they take.
+const KEYS: [(&str, &str); 3] = [("mem", "SIZE"), ("cpu", "CORES"), ("pids", "N")];
 
 fn parse_pid(word: &str) -> Result<i32> {
     word.parse().ok().filter(|pid| *pid > 0).ok_or_else(|| Error::new(format!("--pid {word}"), "not a pid"))

@@ -1,26 +1,28 @@
 //! One group: a directory of the same name in each tree that it needs.
 
 use std::{
-    collections::BTreeMap,
-    fs::{self, DirBuilder, File, OpenOptions},
+    collections::{BTreeMap, BTreeSet},
+    fmt,
+    fs::{self, DirBuilder, File, OpenOptions, Permissions},
     io::{ErrorKind, Write},
-    os::unix::fs::DirBuilderExt,
+    os::unix::fs::{DirBuilderExt, PermissionsExt},
     path::{Path, PathBuf},
+    time::{Duration, Instant},
 };
 
 use chain::{Doing, Error, Remedy, Result};
-use nix::{
-    errno::Errno,
-    sys::signal::{Signal, kill},
-    unistd::Pid,
-};
+use nix::errno::Errno;
 
-use crate::{hierarchy::Hierarchies, process};
+use crate::{hierarchy::Hierarchies, process::Process};
 
 /// The trees of v1 that a setting can need, and v2's, by name.
 pub(crate) const TREES: [&str; 4] = ["memory", "cpu", "cpuacct", "pids"];
 /// The v2 tree, which on a hybrid machine has no controllers, but can kill a group at once.
 pub(crate) const V2: &str = "v2";
+/// How long the end of what was killed is waited for.
+const KILL_TIME: Duration = Duration::from_secs(5);
+/// Other groups of our name that are passed over: of other pid namespaces, of killed cg-sets.
+const MOST_NAMESAKES: u32 = 10_000;
 
 /// A group's directories. Trees that are mounted together share one.
 #[derive(Debug, Clone, Default)]
@@ -75,9 +77,32 @@ impl Group {
         Ok(())
     }
 
-    /// Makes the directories; one that is there already is somebody else's, and an error.
-    pub(crate) fn make_fresh(&mut self) -> Result<()> {
-        self.places().iter().try_for_each(|dir| self.make_one(dir))
+    /// Makes a new group in the trees that are `wanted`, and where it can be had in v2's: a means to
+    /// kill, not a limit. If the name is taken in one of them, it is `name.1` in all, or `name.2`, and so
+    /// on. Gives the name. After a failure, what was made is still known.
+    pub(crate) fn make_fresh(
+        &mut self,
+        hierarchies: &Hierarchies,
+        name: &str,
+        wanted: impl Fn(&str) -> bool,
+    ) -> Result<String> {
+        let mut count = 0;
+        loop {
+            let name = if count == 0 { name.to_owned() } else { format!("{name}.{count}") };
+            *self = Self::new(hierarchies, &name, |tree, _| wanted(tree));
+            let made = self
+                .places()
+                .iter()
+                .try_for_each(|dir| self.make_one(dir))
+                .and_then(|()| self.make_brake(hierarchies, &name));
+            match made {
+                Err(error) if error.errno() == Some(Errno::EEXIST) && count < MOST_NAMESAKES => {
+                    self.unmake()?;
+                    count += 1;
+                }
+                made => return made.map(|()| name),
+            }
+        }
     }
 
     /// The part of the group that we made, and so may kill and remove.
@@ -95,16 +120,20 @@ impl Group {
             .remedy(Errno::EROFS, "the cgroup filesystem is mounted read-only here")
             .remedy(Errno::EAGAIN, "a limit on the number of groups is reached")?;
         self.made.push(dir.into());
-        Ok(())
+        // Whatever the umask.
+        fs::set_permissions(dir, Permissions::from_mode(0o755))
+            .doing(|| format!("set the mode of the group {}", dir.display()))
     }
 
-    /// Makes the v2 directory, where it can be had: it is a means to kill, not a limit.
-    pub(crate) fn make_brake(&mut self, hierarchies: &Hierarchies, name: &str) {
-        let Some(dir) = hierarchies.v2().map(|own| own.join(name)) else { return };
-        if DirBuilder::new().mode(0o755).create(&dir).is_ok() {
-            self.made.push(dir.clone());
-            self.dirs.insert(V2, dir);
+    /// Makes the v2 directory, where it can be had; fails only if there is one of this name.
+    fn make_brake(&mut self, hierarchies: &Hierarchies, name: &str) -> Result<()> {
+        let Some(dir) = hierarchies.v2().map(|own| own.join(name)) else { return Ok(()) };
+        match self.make_one(&dir) {
+            Err(error) if error.errno() == Some(Errno::EEXIST) => return Err(error),
+            Err(_) => {}
+            Ok(()) => drop(self.dirs.insert(V2, dir)),
         }
+        Ok(())
     }
 
     /// Opens the files through which a process joins. On v1 and v2 writing 0 moves the writer with
@@ -141,35 +170,70 @@ impl Group {
         pids
     }
 
+    /// The same for the group and all below it.
+    fn processes_below(&self) -> Vec<i32> {
+        let trees = self.dirs.values().flat_map(|dir| tree(dir));
+        let mut pids: Vec<_> = trees.flat_map(|dir| processes_in(&dir)).collect();
+        pids.sort_unstable();
+        pids.dedup();
+        pids
+    }
+
+    /// The first group that has processes, this one or one below it, in any tree: its path from this
+    /// one, and how many it has.
+    pub(crate) fn occupied(&self) -> Option<(PathBuf, usize)> {
+        let mut groups = BTreeMap::<PathBuf, BTreeSet<i32>>::new();
+        for place in self.places() {
+            for dir in tree(&place) {
+                let below = dir.strip_prefix(&place).unwrap_or(&dir).to_path_buf();
+                groups.entry(below).or_default().extend(processes_in(&dir));
+            }
+        }
+        groups.into_iter().map(|(below, pids)| (below, pids.len())).find(|(_, count)| *count > 0)
+    }
+
     /// Kills everything in the group and in the groups below it, and waits until it is gone.
     pub(crate) fn kill_all(&self) -> Result<()> {
-        if let Some(dir) = self.dir(V2) {
-            // Linux 5.14. At once, so that nothing can fork away from it; what follows only waits.
-            let _ = fs::write(dir.join("cgroup.kill"), "1");
-        }
+        // Linux 5.14. At once, so that nothing can fork away from it; what follows only waits.
+        let braked = self.dir(V2).is_some_and(|dir| fs::write(dir.join("cgroup.kill"), "1").is_ok());
         if let Some(dir) = self.dir("pids") {
             let _ = fs::write(dir.join("pids.max"), "0");
         }
+        let end = Instant::now() + KILL_TIME;
         loop {
-            let trees = self.dirs.values().flat_map(|dir| tree(dir));
-            let mut pids: Vec<_> = trees.flat_map(|dir| processes_in(&dir)).collect();
-            pids.sort_unstable();
-            pids.dedup();
-            match pids.first() {
-                None => return Ok(()),
-                Some(0) => {
-                    return Err(Error::new(
-                        "kill what is left in the group",
-                        "it has processes of another pid namespace",
-                    ));
-                }
-                Some(_) => {}
+            let pids = self.processes_below();
+            let Some(&first) = pids.first() else { return Ok(()) };
+            let failed = |why: String| {
+                Error::new("kill what is left in the group", why).hint(format!("the group {self} stays"))
+            };
+            if first == 0 {
+                return Err(failed("it has processes of another pid namespace".into()));
             }
-            for pid in &pids {
-                let _ = kill(Pid::from_raw(*pid), Signal::SIGKILL);
+            if Instant::now() >= end {
+                return Err(failed(format!("process {first} does not end")));
             }
+            let mut opened = Vec::new();
             for pid in pids {
-                process::wait_until_gone(pid)?;
+                opened.extend(Process::open(pid)?);
+            }
+            // A pid that was given again before it was opened is not in the group now.
+            let still = self.processes_below();
+            opened.retain(|process| still.contains(&process.pid));
+            let mut others = None;
+            for process in &opened {
+                if !process.kill()? {
+                    others = Some(process.pid);
+                }
+            }
+            // What the brake has killed only needs its time.
+            if let Some(pid) = others.filter(|_| !braked) {
+                return Err(failed(format!("process {pid} is another user's")));
+            }
+            for process in &opened {
+                process.wait(end)?;
+            }
+            if opened.is_empty() {
+                std::thread::sleep(Duration::from_millis(1));
             }
         }
     }
@@ -187,6 +251,13 @@ impl Group {
     /// Removes only what [`Group::make`] made.
     pub(crate) fn unmake(&self) -> Result<()> {
         self.made.iter().rev().try_for_each(|dir| remove_dir(dir))
+    }
+}
+
+impl fmt::Display for Group {
+    /// By its first directory.
+    fn fmt(&self, f: &mut fmt::Formatter) -> fmt::Result {
+        self.places().first().map_or(Ok(()), |dir| dir.display().fmt(f))
     }
 }
 

@@ -64,6 +64,8 @@ impl Hierarchies {
             let error = Error::new(setting, format!("no cgroup v1 {controller} controller is mounted here"));
             if v2.is_some_and(|list| list.split_whitespace().any(|name| name == controller)) {
                 error.hint("it is on cgroup v2, which this version of cg-set does not set")
+            } else if self.0.is_empty() {
+                error.hint("show it in the box with --bind /sys/fs/cgroup:/sys/fs/cgroup")
             } else {
                 error.hint("see /proc/cgroups for what the kernel has")
             }
@@ -118,6 +120,12 @@ mod tests {
         assert_eq!(Hierarchies::parse(CGROUP, inside).v1("memory"), Some(Path::new("/mnt/a b/b")));
         let outside = b"35 31 0:31 /other /mnt rw - cgroup cgroup rw,memory\n";
         assert_eq!(Hierarchies::parse(CGROUP, outside).v1("memory"), None);
+    }
+
+    #[test]
+    fn where_no_tree_is_mounted_it_is_said_how_to_show_them() {
+        let error = Hierarchies::parse(CGROUP, b"").v1_for("mem=4M", "memory").expect_err("none");
+        assert!(error.to_string().ends_with("--bind /sys/fs/cgroup:/sys/fs/cgroup"), "{error}");
     }
 
     proptest! {

@@ -14,7 +14,6 @@ pub use args::{Args, Cores, Count, GroupName, Settings};
 use std::{ffi::OsString, fs::File, io::Write};
 
 use chain::{Birth, Doing, Ended, Ending, Launch, Link, Result, kernel_log::KernelLog};
-use nix::sys::signal::Signal;
 
 use group::Group;
 use hierarchy::Hierarchies;
@@ -62,12 +61,9 @@ impl CgSet {
         }
         let next = ended.next.display();
         let victim = self.log.take().and_then(|log| oom::last_victim(log, &self.group_name, kills));
-        let who = match (&victim, ended.pid) {
-            (Some(victim), _) => format!("{} (pid {})", victim.name, victim.pid),
-            (None, Some(pid)) if ended.ending == Ending::Killed(Signal::SIGKILL) => {
-                format!("{next} (pid {pid})")
-            }
-            (None, _) => format!("a process of {next}"),
+        let who = match &victim {
+            Some(victim) => format!("{} (pid {})", victim.name, victim.pid),
+            None => format!("a process of {next}"),
         };
         let own_limit = victim.and_then(|victim| victim.own_limit);
         let why = if own_limit.unwrap_or_else(|| v1::memory_was_full(&self.group)) {
@@ -120,11 +116,9 @@ impl Link for CgSet {
             self.group = named::open(hierarchies, name, &self.settings)?;
             self.group.make()?;
         } else {
-            self.group_name =
-                format!("{}{}.{}", args::TRANSIENT, std::process::id(), process::own_start_time()?);
-            self.group = Group::new(hierarchies, &self.group_name, |tree, _| v1::needs(&self.settings, tree));
-            self.group.make_fresh()?;
-            self.group.make_brake(hierarchies, &self.group_name);
+            let name = format!("{}{}.{}", args::TRANSIENT, std::process::id(), process::own_start_time()?);
+            let wanted = |tree: &str| v1::needs(&self.settings, tree);
+            self.group_name = self.group.make_fresh(hierarchies, &name, wanted)?;
         }
         v1::apply(&self.settings, &self.group)?;
         if let Some(kills) = v1::oom_kills(&self.group) {

@@ -29,10 +29,10 @@ pub(crate) fn carry_out(name: &GroupName, task: &Task, dry_run: bool) -> Result<
         Task::Change { settings, pids } => change(&hierarchies, name, settings, pids, dry_run),
         Task::Show => show(name, &existing(&hierarchies, name)?),
         Task::Remove if dry_run => {
-            existing(&hierarchies, name)?;
+            to_remove(&hierarchies, name)?;
             chain::print(&format!("remove the group {name}\n")).map(drop)
         }
-        Task::Remove => remove(name, &existing(&hierarchies, name)?),
+        Task::Remove => remove(name, &to_remove(&hierarchies, name)?),
     }
 }
 
@@ -45,6 +45,10 @@ pub(crate) fn open(hierarchies: &Hierarchies, name: &GroupName, settings: &Setti
 
 fn existing(hierarchies: &Hierarchies, name: &GroupName) -> Result<Group> {
     open(hierarchies, name, &Settings::default())
+}
+
+fn to_remove(hierarchies: &Hierarchies, name: &GroupName) -> Result<Group> {
+    existing(hierarchies, name).map_err(|error| error.hint(""))
 }
 
 fn missing(name: &GroupName) -> Error {
@@ -60,6 +64,7 @@ fn change(
     dry_run: bool,
 ) -> Result<()> {
     let mut group = open(hierarchies, name, settings)?;
+    pids.iter().try_for_each(|pid| process::check(*pid))?;
     if dry_run {
         let mut steps = format!("make the group {name} if it is missing\n");
         for word in settings.words() {
@@ -94,11 +99,15 @@ fn show(name: &GroupName, group: &Group) -> Result<()> {
 }
 
 fn remove(name: &GroupName, group: &Group) -> Result<()> {
-    match group.processes().len() {
-        0 => group.remove(),
-        1 => Err(Error::new(format!("remove the group {name}"), "it has a process")
-            .hint(format!("cg-set --name {name} shows it"))),
-        count => Err(Error::new(format!("remove the group {name}"), format!("it has {count} processes"))
-            .hint(format!("cg-set --name {name} shows them"))),
-    }
+    let Some((below, count)) = group.occupied() else { return group.remove() };
+    let (it, occupied) = if below.as_os_str().is_empty() {
+        ("it".to_owned(), name.to_string())
+    } else {
+        let occupied = format!("{name}/{}", below.display());
+        (format!("{occupied} below it"), occupied)
+    };
+    let (what, them) =
+        if count == 1 { ("a process".into(), "it") } else { (format!("{count} processes"), "them") };
+    Err(Error::new(format!("remove the group {name}"), format!("{it} has {what}"))
+        .hint(format!("cg-set --name {occupied} shows {them}")))
 }

@@ -1,27 +1,68 @@
-//! Waiting for the end of processes that are not our children, and telling one from a later one.
+//! Processes that are not our children: ending them, and telling one from a later one.
 
 use std::{
     fs,
     os::fd::{AsFd, OwnedFd},
+    time::Instant,
 };
 
 use chain::{Doing, Result};
 use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 use rustix::{
     io::Errno,
-    process::{Pid, PidfdFlags, pidfd_open},
+    process::{Pid, PidfdFlags, Signal, pidfd_open, pidfd_send_signal},
 };
 
-/// Waits until the process has ended. It need not be a child of ours.
-pub(crate) fn wait_until_gone(pid: i32) -> Result<()> {
-    let Some(pid) = Pid::from_raw(pid) else { return Ok(()) };
-    let pidfd: OwnedFd = match pidfd_open(pid, PidfdFlags::empty()) {
-        // ESRCH: it is gone; EINVAL: a thread that outlives its leader, which the next look shows.
-        Err(Errno::SRCH | Errno::INVAL) => return Ok(()),
-        opened => opened.doing(|| format!("wait for the end of process {pid}"))?,
-    };
-    let mut fds = [PollFd::new(pidfd.as_fd(), PollFlags::POLLIN)];
-    poll(&mut fds, PollTimeout::NONE).map(drop).doing(|| format!("wait for the end of process {pid}"))
+/// A process that stays the same one when its pid is given again.
+#[derive(Debug)]
+pub(crate) struct Process {
+    pub(crate) pid: i32,
+    fd: OwnedFd,
+}
+
+impl Process {
+    /// The process, if it is there.
+    pub(crate) fn open(pid: i32) -> Result<Option<Self>> {
+        let Some(number) = Pid::from_raw(pid) else { return Ok(None) };
+        match pidfd_open(number, PidfdFlags::empty()) {
+            // Gone, or a thread that outlives its leader, which the next look shows.
+            Err(Errno::SRCH | Errno::INVAL | Errno::NOENT) => Ok(None),
+            opened => {
+                let fd = opened.doing(|| format!("open process {pid}"))?;
+                Ok(Some(Self { pid, fd }))
+            }
+        }
+    }
+
+    /// Sends it `SIGKILL`; `false` if it is another user's.
+    pub(crate) fn kill(&self) -> Result<bool> {
+        match pidfd_send_signal(&self.fd, Signal::KILL) {
+            Ok(()) | Err(Errno::SRCH) => Ok(true),
+            Err(Errno::PERM) => Ok(false),
+            Err(errno) => Err(errno).doing(|| format!("kill process {}", self.pid)),
+        }
+    }
+
+    /// Waits until it has ended, or until `end`.
+    pub(crate) fn wait(&self, end: Instant) -> Result<()> {
+        let left = end.saturating_duration_since(Instant::now());
+        let mut fds = [PollFd::new(self.fd.as_fd(), PollFlags::POLLIN)];
+        match poll(&mut fds, PollTimeout::try_from(left).unwrap_or(PollTimeout::MAX)) {
+            Err(nix::errno::Errno::EINTR) => Ok(()),
+            polled => polled.map(drop).doing(|| format!("wait for the end of process {}", self.pid)),
+        }
+    }
+}
+
+/// Fails if there is no such process.
+pub(crate) fn check(pid: i32) -> Result<()> {
+    match Pid::from_raw(pid).map(|pid| pidfd_open(pid, PidfdFlags::empty())) {
+        None | Some(Err(Errno::SRCH)) => Err(Errno::SRCH)
+            .doing(|| format!("move process {pid} into the group"))
+            .map_err(|error| error.hint("it has ended")),
+        // Any other failure, such as that of a thread's number, is left to the move.
+        Some(_) => Ok(()),
+    }
 }
 
 /// When this process started, in clock ticks since boot: with its pid this names it for as long as

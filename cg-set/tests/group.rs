@@ -128,3 +128,69 @@ fn an_ordinary_user_works_in_a_delegated_group() {
     let output = String::from_utf8_lossy(&run.get_output().stdout).into_owned();
     assert!(output.starts_with("limited."), "{output}");
 }
+
+#[test]
+fn two_of_the_same_pid_in_two_pid_namespaces_do_not_collide() {
+    let scene = Scene::new();
+    let script = "for i in $(seq 40); do ns-enter pid -- cg-set pids=5 mem=64M -- true & done; wait";
+    scene.script(script).assert().success().stdout("").stderr("");
+}
+
+#[test]
+fn a_group_is_not_removed_in_part_while_one_below_it_has_processes() {
+    let scene = Scene::new();
+    let script = format!(
+        "set -e; cg-set --name {NAME} mem=64M pids=10; cg-set --name {NAME}/b pids=5; sleep 1000 & \
+         cg-set --name {NAME}/b --pid $!; cg-set --name {NAME} --remove || echo $?; cg-set --name {NAME}; \
+         kill $!; wait; cg-set --name {NAME} --remove"
+    );
+    let run = scene.script(&script).assert().success();
+    run.stdout(format!("125\ngroup={NAME}\nmem=64M\npids=10\n")).stderr(format!(
+        "cg-set: remove the group {NAME}: {NAME}/b below it has a process; cg-set --name {NAME}/b shows it\n"
+    ));
+}
+
+#[test]
+fn a_change_with_a_missing_process_changes_nothing() {
+    let scene = Scene::new();
+    let script = format!(
+        "cg-set --name {NAME} pids=10; sleep 1000 & cg-set --name {NAME} --pid $! 4194304 pids=50 mem=64M; \
+         cg-set --name {NAME}; kill $!; cg-set --name {NAME} --remove"
+    );
+    let run = scene.script(&script).assert().success().stdout(format!("group={NAME}\npids=10\n"));
+    run.stderr("cg-set: move process 4194304 into the group: No such process; it has ended\n");
+}
+
+#[test]
+fn another_users_process_that_may_not_be_killed_is_named_and_not_waited_for() {
+    let scene = Scene::new();
+    let script = format!(
+        "set -e; cg-set --name {NAME} pids=100; own=/sys/fs/cgroup/pids$(sed -n 's/.*:pids://p' /proc/self/cgroup); \
+         chown {ORDINARY_USER} ${{own%/}}/{NAME} ${{own%/}}/{NAME}/cgroup.procs"
+    );
+    scene.script(&script).assert().success();
+    scene.script_as_user("true").assert().success();
+    // Root's process comes into the user's group from outside.
+    let inner = "cg-set pids=5 -- bash -c 'touch ready; read < go'";
+    let script = format!(
+        "own=/sys/fs/cgroup/pids$(sed -n 's/.*:pids://p' /proc/self/cgroup); own=${{own%/}}/{NAME}; chmod 777 .; \
+         mkfifo go; chmod 666 go; cg-set --name {NAME} -- setpriv --reuid {ORDINARY_USER} --regid {ORDINARY_USER} \
+         --clear-groups env PATH={}:$PATH {inner} & tool=$!; until [ -e ready ]; do sleep 0.01; done; \
+         sleep 1000 & echo $! > $own/cg-set.*/cgroup.procs; echo > go; wait $tool; \
+         kill $!; wait; rmdir $own/cg-set.*; cg-set --name {NAME} --remove",
+        scene.path("bin").display()
+    );
+    let run = scene.script(&script).assert().success();
+    let output = String::from_utf8_lossy(&run.get_output().stderr).into_owned();
+    assert!(output.contains(" is another user's; the group "), "{output}");
+}
+
+#[test]
+fn the_mode_of_a_group_does_not_depend_on_the_umask() {
+    let scene = Scene::new();
+    let script = format!(
+        "umask 077; cg-set --name {NAME} pids=10; own=/sys/fs/cgroup/pids$(sed -n 's/.*:pids://p' /proc/self/cgroup); \
+         stat -c %a ${{own%/}}/{NAME}; cg-set --name {NAME} --remove"
+    );
+    scene.script(&script).assert().success().stdout("755\n");
+}

@@ -1,0 +1,120 @@
+//! `--init`, `--timeout`, and how deep pid namespaces go.
+
+use chain_testing::Scene;
+
+#[test]
+fn init_reaps_orphans_and_ends_with_the_commands_status() {
+    let scene = Scene::new();
+    let script = "echo $$; (true &) ; (true &); while grep -q '(true) Z' /proc/[0-9]*/stat 2>/dev/null; do :; done; exit 9";
+    let run = scene.tool("ns-enter").args(["--init", "pid,mnt", "--", "bash", "-c", script]).assert();
+    run.code(9).stdout("2\n").stderr("");
+    for (script, status) in [("kill -9 $$", 137), ("kill -TERM $$", 143), ("exit 0", 0)] {
+        scene
+            .tool("ns-enter")
+            .args(["--init", "pid", "--", "sh", "-c", script])
+            .assert()
+            .code(status)
+            .stderr("");
+    }
+    scene
+        .tool("ns-enter")
+        .args(["--init", "pid", "--", "no-such-command"])
+        .assert()
+        .code(127)
+        .stderr("ns-enter: run no-such-command: No such file or directory\n");
+}
+
+#[test]
+fn init_kills_what_the_command_leaves() {
+    let scene = Scene::new();
+    scene
+        .tool("ns-enter")
+        .args(["--init", "pid", "--", "sh", "-c", "sleep 1000 & echo left"])
+        .assert()
+        .success()
+        .stdout("left\n");
+}
+
+#[test]
+fn init_needs_a_new_pid_namespace() {
+    let scene = Scene::new();
+    let run =
+        scene.tool("ns-enter").args(["--init", "uts", "--", "echo", "ran"]).assert().code(125).stdout("");
+    run.stderr("ns-enter: --init: there is no new pid namespace; add pid\n");
+}
+
+#[test]
+fn the_time_over_ends_the_whole_namespace_with_status_124() {
+    let scene = Scene::new();
+    for options in [
+        &["--timeout", "100ms", "pid"][..],
+        &["--timeout", "100ms", "uts"],
+        &["--init", "--timeout", "0.1", "pid"],
+    ] {
+        for script in ["exec sleep 1000", "trap '' TERM; sleep 1000 & wait; sleep 1000"] {
+            // What uts alone leaves running is not ours to end.
+            if options.contains(&"uts") && script.contains('&') {
+                continue;
+            }
+            let mut tool = scene.tool("ns-enter");
+            tool.args(["--kill-after", "100ms"]).args(options).args(["--", "bash", "-c", script]);
+            tool.assert().code(124).stdout("").stderr("");
+        }
+    }
+    scene.tool("ns-enter").args(["--timeout", "1m", "pid", "--", "sh", "-c", "exit 3"]).assert().code(3);
+}
+
+#[test]
+fn the_time_over_gives_the_command_a_chance() {
+    let scene = Scene::new();
+    let script = "trap 'echo bye; exit 0' TERM; sleep 1000 & wait";
+    let run = scene
+        .tool("ns-enter")
+        .args(["--timeout", "300ms", "--kill-after", "1m", "pid", "--", "bash", "-c", script])
+        .assert();
+    run.code(124).stdout("bye\n");
+}
+
+#[test]
+fn clocks_are_set_in_a_new_time_namespace() {
+    let scene = Scene::new();
+    let script = "read up _ </proc/uptime; ns-enter time=+10d -- bash -c 'read in _ </proc/uptime; echo $(( (${in%.*} - $1) / 86400 ))' bash ${up%.*}; \
+                  ns-enter time=+1h:-1s -- cat /proc/self/timens_offsets | tr -s ' '";
+    scene.script(script).assert().success().stdout("10\nmonotonic 3600 0\nboottime -1 0\n");
+    let run =
+        scene.tool("ns-enter").args(["time=-90000h", "--", "echo", "ran"]).assert().code(125).stdout("");
+    run.stderr("ns-enter: set the clocks by -3750d: Numerical result out of range; a clock would be before boot, or too far after it\n");
+}
+
+#[test]
+fn all_is_every_kind_that_the_kernel_has() {
+    let scene = Scene::new();
+    let script = "for kind in user uts ipc net cgroup time pid mnt; do \
+                  [ $(readlink /proc/self/ns/$kind) = $(ns-enter all -- readlink /proc/self/ns/$kind) ] && echo same $kind; done; true";
+    scene.script(script).assert().success().stdout("");
+}
+
+#[test]
+fn pid_namespaces_go_32_deep_and_the_next_is_refused_with_the_reason() {
+    let scene = Scene::new();
+    let script = "nest() { [ $1 = 0 ] && exec echo deep; ns-enter pid -- bash -c \"$(declare -f nest); nest $(($1 - 1))\"; }; nest $0";
+    let nest = |depth: &str| {
+        scene.tool("ns-enter").args(["uts", "--", "bash", "-c", script, depth]).output().expect("runs")
+    };
+    // This machine's own may be in others already.
+    let mut depth = 33;
+    let mut output = nest(&depth.to_string());
+    assert_eq!(output.status.code(), Some(125), "{output:?}");
+    let said = String::from_utf8_lossy(&output.stderr).into_owned();
+    assert!(
+        said.contains(
+            "No space left on device; there are 32 pid namespaces in each other, the most there can be"
+        ),
+        "{said}"
+    );
+    while output.status.code() == Some(125) && depth > 0 {
+        depth -= 1;
+        output = nest(&depth.to_string());
+    }
+    assert!((28..=32).contains(&depth) && output.stdout == b"deep\n", "{depth}");
+}

@@ -1,0 +1,118 @@
+//! New user namespaces: maps, and who the command is in them.
+
+use chain_testing::Scene;
+
+const WHO: &str = "cat /proc/self/uid_map /proc/self/gid_map /proc/self/setgroups | tr -s ' '; id -u; id -g";
+
+#[test]
+fn the_caller_is_root_inside_and_nobody_else_is_mapped() {
+    let scene = Scene::new();
+    let run = scene.script_as_user(&format!("ns-enter user -- sh -c \"{WHO}\"")).assert().success();
+    run.stdout(" 0 54321 1\n 0 54321 1\ndeny\n0\n0\n");
+    let run = scene.script(&format!("ns-enter user -- sh -c \"{WHO}\"")).assert().success();
+    run.stdout(" 0 0 1\n 0 0 1\ndeny\n0\n0\n");
+}
+
+#[test]
+fn an_id_is_what_the_caller_is_inside() {
+    let scene = Scene::new();
+    let run = scene.script_as_user(&format!("ns-enter user=1000 -- sh -c \"{WHO}\"")).assert().success();
+    run.stdout(" 1000 54321 1\n 1000 54321 1\ndeny\n1000\n1000\n");
+    let script = format!("ns-enter --gid-map 7 user=1000 -- sh -c \"{WHO}\"");
+    let run = scene.script_as_user(&script).assert().success();
+    run.stdout(" 1000 54321 1\n 7 54321 1\ndeny\n1000\n7\n");
+}
+
+#[test]
+fn root_maps_ranges_and_a_caller_who_is_in_none_becomes_root_inside() {
+    let scene = Scene::new();
+    let script = format!("ns-enter user=0:100000:10+10:200000:5,pid -- sh -c \"{WHO}\"");
+    let map = " 0 100000 10\n 10 200000 5\n";
+    scene.script(&script).assert().success().stdout(format!("{map}{map}allow\n0\n0\n"));
+}
+
+#[test]
+fn without_a_map_nobody_has_a_name() {
+    let scene = Scene::new();
+    let run = scene.script(&format!("ns-enter user=none -- sh -c \"{WHO}\"")).assert().success();
+    run.stdout("allow\n65534\n65534\n");
+}
+
+#[test]
+fn an_ordinary_user_needs_nothing_else_for_a_box() {
+    let scene = Scene::new();
+    let look = "id -u; echo $$; hostname; cat /sys/class/net/lo/operstate >/dev/null; echo /proc/[0-9]*";
+    let run = scene.script_as_user(&format!("ns-enter user,uts=box,pid,mnt,net -- sh -c '{look}'")).assert();
+    run.success().stdout("0\n1\nbox\n/proc/1\n");
+}
+
+#[test]
+fn auto_needs_a_line_in_subuid_and_says_so() {
+    let scene = Scene::new();
+    let run = scene.script_as_user("ns-enter user=auto -- echo ran").assert().code(125).stdout("");
+    run.stderr(
+        "ns-enter: user=auto: /etc/subuid gives no ids to 54321; add a line such as 54321:100000:65536\n",
+    );
+}
+
+#[test]
+fn auto_maps_what_subuid_and_subgid_give() {
+    let scene = Scene::new();
+    scene.tree("etc", &[("subuid", "54321:300000:10\n54321:400000:5\n"), ("subgid", "54321:300000:10\n")]);
+    // The files are the machine's, so others are bound over them, for this test's processes alone.
+    let script = format!(
+        "mount --bind etc/subuid /etc/subuid && mount --bind etc/subgid /etc/subgid && \
+         exec setpriv --reuid=54321 --regid=54321 --clear-groups ns-enter user=auto,pid -- sh -c \"{WHO}\""
+    );
+    scene.script_as_user("true").assert().success();
+    let run = scene.script(&format!(
+        "PATH={}:$PATH; ns-enter mnt -- bash -c '{}'",
+        scene.path("bin").display(),
+        script.replace('\'', "'\\''")
+    ));
+    let mut run = run;
+    run.assert()
+        .success()
+        .stdout(" 0 54321 1\n 1 300000 10\n 11 400000 5\n 0 54321 1\n 1 300000 10\nallow\n0\n0\n");
+}
+
+#[test]
+fn the_same_maps_as_unshare() {
+    let scene = Scene::new();
+    for (ours, theirs) in [
+        ("ns-enter user", "unshare -r"),
+        ("ns-enter user=none", "unshare -U"),
+        ("ns-enter user=$(id -u)", "unshare -c"),
+        ("ns-enter --gid-map 6 user=5", "unshare --map-user=5 --map-group=6"),
+    ] {
+        let look = |way: &str| {
+            let output = scene.script_as_user(&format!("{way} -- sh -c \"{WHO}\"")).output().expect("runs");
+            String::from_utf8_lossy(&output.stdout).into_owned()
+        };
+        let ours_shows = look(ours);
+        assert_eq!(ours_shows, look(theirs), "{ours} and {theirs}");
+        assert!(!ours_shows.is_empty());
+    }
+}
+
+#[test]
+fn the_user_namespace_of_ones_own_process_is_joined_with_the_others_of_it() {
+    let scene = Scene::new();
+    let script = "mkfifo go; coproc box { ns-enter --info-fd 3 user,uts=inner,pid,mnt,net -- cat; } 3>info; \
+                  exec 3<>go; read -t 60 line <&3 & while ! [ -s info ]; do read -t 0.01 x <> <(:); done; \
+                  pid=$(sed 's/.*\"pid\":\\([0-9]*\\).*/\\1/' info); \
+                  ns-enter all@$pid -- sh -c 'id -u; hostname; [ $$ != 1 ] && echo beside'; \
+                  ns-enter --wd --root user@$pid,mnt@$pid,pid@$pid -- sh -c 'echo /proc/[0-9]*'; \
+                  kill %2; eval \"exec ${box[1]}>&-\"; wait";
+    let script = script
+        .replace("mkfifo go; ", "")
+        .replace("exec 3<>go; read -t 60 line <&3 & ", "")
+        .replace("kill %2; ", "");
+    let dir = scene.tree("work", &[]);
+    nix::unistd::chown(&dir, Some(54321.into()), Some(54321.into())).expect("chown");
+    let run = scene.script_as_user(&format!("cd work; {script}")).assert().success();
+    let output = String::from_utf8_lossy(&run.get_output().stdout).into_owned();
+    let lines: Vec<_> = output.lines().collect();
+    assert_eq!(lines[..3], ["0", "inner", "beside"], "{output}");
+    assert!(lines[3].starts_with("/proc/1 /proc/"), "{output}");
+}
