@@ -35,10 +35,10 @@ fn the_pid_file_is_there_when_the_command_runs_and_gone_after_it() {
 #[test]
 fn the_command_waits_for_a_byte_or_the_end_of_the_descriptor() {
     let scene = Scene::new();
-    let script = "mkfifo go; ns-enter --info-fd 4 --wait-fd 3 net -- sh -c 'ls /sys/class/net; cat /proc/self/net/dev | grep -c late' \
+    let script = "mkfifo go; ns-enter --info-fd 4 --wait-fd 3 net -- sh -c 'grep -c late /proc/self/net/dev' \
                   3<>go 4>info & while ! [ -s info ]; do read -t 0.01 x <> <(:); done; \
-                  pid=$(sed 's/.*\"pid\":\\([0-9]*\\).*/\\1/' info); [ \"$(cat /proc/$pid/comm)\" = ns-enter ] && echo held; \
-                  nsenter -n -t $pid ip link add late type dummy; echo >go; wait";
+                  pid=$(sed 's/{\"pid\":\\([0-9]*\\).*/\\1/' info); [ \"$(cat /proc/$pid/comm)\" = ns-enter ] && echo held; \
+                  nsenter --net=/proc/$pid/ns/net ip link add late type veth peer name other; echo >go; wait";
     let run = scene.script(script).assert().success();
     let output = String::from_utf8_lossy(&run.get_output().stdout).into_owned();
     assert!(output.starts_with("held\n") && output.ends_with("1\n"), "{output}");
@@ -48,7 +48,7 @@ fn the_command_waits_for_a_byte_or_the_end_of_the_descriptor() {
 #[test]
 fn who_waits_for_a_descriptor_can_be_ended() {
     let scene = Scene::new();
-    let script = "mkfifo go; ns-enter --info-fd 4 --wait-fd 3 uts -- echo ran 3<>go 4>info & \
-                  while ! [ -s info ]; do read -t 0.01 x <> <(:); done; kill $!; wait $!; echo $?";
+    let script = "mkfifo go; ns-enter --info-fd 4 --wait-fd 3 uts -- echo ran 3<>go 4>info & box=$!; \
+                  while ! [ -s info ]; do read -t 0.01 x <> <(:); done; kill $box; wait $box; echo $?";
     scene.script(script).assert().success().stdout("143\n");
 }

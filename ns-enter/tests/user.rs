@@ -58,10 +58,17 @@ fn auto_needs_a_line_in_subuid_and_says_so() {
 #[test]
 fn auto_maps_what_subuid_and_subgid_give() {
     let scene = Scene::new();
-    scene.tree("etc", &[("subuid", "54321:300000:10\n54321:400000:5\n"), ("subgid", "54321:300000:10\n")]);
+    scene.tree(
+        "etc",
+        &[
+            ("passwd", "root:x:0:0::/:/bin/sh\nboxer:x:54321:54321::/:/bin/sh\n"),
+            ("subuid", "boxer:300000:10\n54321:400000:5\n"),
+            ("subgid", "54321:300000:10\n"),
+        ],
+    );
     // The files are the machine's, so others are bound over them, for this test's processes alone.
     let script = format!(
-        "mount --bind etc/subuid /etc/subuid && mount --bind etc/subgid /etc/subgid && \
+        "mount --bind etc/passwd /etc/passwd && mount --bind etc/subuid /etc/subuid && mount --bind etc/subgid /etc/subgid && \
          exec setpriv --reuid=54321 --regid=54321 --clear-groups ns-enter user=auto,pid -- sh -c \"{WHO}\""
     );
     scene.script_as_user("true").assert().success();
@@ -100,7 +107,7 @@ fn the_user_namespace_of_ones_own_process_is_joined_with_the_others_of_it() {
     let scene = Scene::new();
     let script = "mkfifo go; coproc box { ns-enter --info-fd 3 user,uts=inner,pid,mnt,net -- cat; } 3>info; \
                   exec 3<>go; read -t 60 line <&3 & while ! [ -s info ]; do read -t 0.01 x <> <(:); done; \
-                  pid=$(sed 's/.*\"pid\":\\([0-9]*\\).*/\\1/' info); \
+                  pid=$(sed 's/{\"pid\":\\([0-9]*\\).*/\\1/' info); \
                   ns-enter all@$pid -- sh -c 'id -u; hostname; [ $$ != 1 ] && echo beside'; \
                   ns-enter --wd --root user@$pid,mnt@$pid,pid@$pid -- sh -c 'echo /proc/[0-9]*'; \
                   kill %2; eval \"exec ${box[1]}>&-\"; wait";
