@@ -208,7 +208,7 @@ fn is_inside(sender: Pid, child: Pid) -> bool {
 }
 
 /// Whether the numbers in /proc are those of this process's pid namespace.
-fn proc_is_ours() -> bool {
+pub(crate) fn proc_is_ours() -> bool {
     fs::read_link("/proc/self").is_ok_and(|own| own.as_os_str() == getpid().to_string().as_str())
 }
 

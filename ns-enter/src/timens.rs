@@ -1,20 +1,32 @@
-//! A new time namespace. A process enters it not with unshare(2), but when it makes a child, or with
-//! exec (Linux 6.1, time_namespaces(7)); until then the clocks can be set.
+//! A new time namespace. unshare(2) makes it for the children of a process only (time_namespaces(7));
+//! until somebody is in it the clocks can be set, then the process joins it.
 
-use std::fs;
+use std::fs::{self, File};
 
 use chain::{Doing, Remedy, Result};
-use nix::{errno::Errno, sched::unshare};
+use nix::{
+    errno::Errno,
+    sched::{setns, unshare},
+};
 
 use crate::{kind::Kind, offsets::Offsets};
 
-/// Makes it, and sets its clocks.
+/// Makes it, sets its clocks, and enters it.
 pub(crate) fn make(offsets: Option<Offsets>) -> Result<()> {
+    let doing = || "new time namespace".to_owned();
     unshare(Kind::Time.flag())
-        .doing(|| "new time namespace".into())
+        .doing(doing)
         .remedy(Errno::EPERM, "run as root, or add user")
         .remedy(Errno::EINVAL, "this kernel has none; see ls /proc/self/ns")?;
-    let Some(offsets) = offsets else { return Ok(()) };
+    if let Some(offsets) = offsets {
+        set_clocks(offsets)?;
+    }
+    // Linux enters it with exec too, but 6.1 does not.
+    let new = File::open("/proc/self/ns/time_for_children").doing(doing)?;
+    setns(new, Kind::Time.flag()).doing(doing)
+}
+
+fn set_clocks(offsets: Offsets) -> Result<()> {
     let line = |clock, (seconds, nanos)| format!("{clock} {seconds} {nanos}\n");
     let text = line("monotonic", offsets.monotonic.parts()) + &line("boottime", offsets.boottime.parts());
     fs::write("/proc/self/timens_offsets", text)
