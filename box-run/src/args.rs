@@ -13,7 +13,11 @@ use crate::{place, print};
 
 /// Run a command in a box: namespaces, limits and a root filesystem of its own
 #[derive(Debug, Parser)]
-#[command(name = "box-run", version, override_usage = "box-run [OPTIONS] --root DIR [--] [NEXT [ARG...]]")]
+#[command(
+    name = "box-run",
+    version,
+    override_usage = "box-run [OPTIONS] {--root DIR | --lower DIR}... [--] [NEXT [ARG...]]"
+)]
 #[command(after_help = "\
 Without NEXT it is sh. The box has new uts, pid, mnt and ipc namespaces; --print shows how it is made.
 Example: box-run --root rootfs --tmp --mem 64M --cpu 0.5 --pids 32 -- sh")]
@@ -21,7 +25,7 @@ pub struct Args {
     #[command(flatten)]
     options: Options,
     /// The directory that becomes the root; read-only without --tmp or --upper
-    #[arg(long, value_name = "DIR", required_unless_present = "lower")]
+    #[arg(long, value_name = "DIR")]
     root: Option<PathBuf>,
     /// A directory to show over the root, or in its place; may be repeated, the highest first
     #[arg(long, value_name = "DIR")]
@@ -81,7 +85,7 @@ impl Args {
         }
         links.push(Box::new(NsEnter::new(self.namespaces()?)));
         let layers = self.layers()?;
-        let place = place::choose(&layers, &self.binds);
+        let place = place::choose(&layers, &self.binds)?;
         links.push(Box::new(OvlMount::new(layers, place.clone())));
         links.push(Box::new(RootEnter::new(place, self.binds.clone())));
         Ok(links)
@@ -100,6 +104,9 @@ impl Args {
 
     fn layers(&self) -> Result<Layers> {
         let lower: Vec<_> = self.lower.iter().chain(&self.root).cloned().collect();
+        if lower.is_empty() {
+            return Err(Error::new("no root", "").hint("name one with --root DIR or --lower DIR"));
+        }
         if lower.iter().any(|lower| lower.as_os_str().is_empty()) {
             return Err(Error::new("--root", "an empty path"));
         }

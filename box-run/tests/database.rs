@@ -59,3 +59,21 @@ fn a_bound_directory_below_the_root_is_the_hosts_own() {
     scene.tool("box-run").args(options).assert().success();
     assert!(scene.path("root/data/kept").exists() && !scene.path("root/lost").exists());
 }
+
+#[test]
+fn a_bound_directory_is_the_hosts_own_even_if_every_usual_place_is_bound() {
+    let scene = Scene::new();
+    scene.rootfs("root");
+    scene.tree("root/data", &[]);
+    let script = "box-run --root root --tmp $(for dir in /mnt /media /srv /opt; do [ ! -d $dir ] || echo --bind $dir:/b$dir; done) ";
+    let in_layer = format!("{script} --bind root/data:/keep -- sh -c 'echo >/keep/written'");
+    let run = scene.script(&in_layer).assert().code(125);
+    let error = String::from_utf8_lossy(&run.get_output().stderr).into_owned();
+    assert!(error.starts_with("box-run: no place to put the root together: "), "{error}");
+    assert!(!scene.path("root/data/written").exists());
+
+    scene.tree("data", &[]);
+    let beside = format!("{script} --bind data:/keep -- sh -c 'echo >/keep/written'");
+    scene.script(&beside).assert().success();
+    assert!(scene.path("data/written").exists());
+}

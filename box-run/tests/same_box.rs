@@ -8,7 +8,7 @@ use chain_testing::Scene;
 const LOOK: &str = "
     for kind in uts ipc pid net mnt user cgroup time; do echo ns $(busybox readlink /proc/self/ns/$kind); done
     hostname; id; echo $$ $PWD; busybox env | busybox sort
-    busybox grep -E '^(Cap|Seccomp|NoNewPrivs|Groups|Sig)' /proc/self/status
+    busybox grep -E '^(Cap|Seccomp|NoNewPrivs|Groups|Sig(Pnd|Blk|Ign|Cgt))' /proc/self/status
     busybox cut -d' ' -f 4- /proc/self/mountinfo
     busybox sed 's/cg-set[.][0-9]*[.][0-9]*/GROUP/g' /proc/self/cgroup
     busybox ls -l /proc/self/fd | busybox awk '{print $9}'

@@ -1,13 +1,16 @@
 //! What can be known to fail before anything is made, said in words better than EINVAL.
 
 use std::{
+    ffi::OsStr,
     fs,
-    os::unix::fs::MetadataExt,
+    io::ErrorKind,
+    os::unix::{ffi::OsStrExt, fs::MetadataExt},
     path::{Path, PathBuf},
 };
 
 use chain::{Doing, Error, Remedy, Result};
 use nix::errno::Errno;
+use rustix::fs::{AtFlags, CWD, StatxFlags, statx};
 
 use crate::{
     args::{Changes, Layers},
@@ -16,6 +19,8 @@ use crate::{
 
 /// The most lower layers (OVL_MAX_STACK in fs/overlayfs/params.h).
 const MOST_LOWER: usize = 500;
+
+const MKDIR: &str = "make it with mkdir";
 
 /// Checks the layers and the place.
 pub(crate) fn all(layers: &Layers, target: &Path) -> Result<()> {
@@ -29,7 +34,10 @@ pub(crate) fn all(layers: &Layers, target: &Path) -> Result<()> {
     for path in &layers.lower {
         lowers.push(Layer::find("lower layer", path)?);
     }
-    Layer::find("target", target)?;
+    if layers.lower.len() > 1 || layers.changes != Changes::ReadOnly {
+        lowers_apart(&lowers)?;
+    }
+    Layer::find("target", target).remedy(Errno::ENOENT, MKDIR)?;
     match &layers.changes {
         Changes::ReadOnly | Changes::Tmp => Ok(()),
         Changes::Upper { upper, work } => upper_and_work(&lowers, upper, work.as_deref()),
@@ -37,7 +45,7 @@ pub(crate) fn all(layers: &Layers, target: &Path) -> Result<()> {
 }
 
 fn upper_and_work(lowers: &[Layer], upper: &Path, work: Option<&Path>) -> Result<()> {
-    let upper = Layer::find("upper layer", upper).remedy(Errno::ENOENT, "make it with mkdir")?;
+    let upper = Layer::find("upper layer", upper).remedy(Errno::ENOENT, MKDIR)?;
     for lower in lowers {
         apart(&upper, lower)?;
     }
@@ -45,7 +53,7 @@ fn upper_and_work(lowers: &[Layer], upper: &Path, work: Option<&Path>) -> Result
     let default = default_work(upper.path);
     let beside = default.parent().filter(|dir| !dir.as_os_str().is_empty()).unwrap_or(Path::new("."));
     let work = match work {
-        Some(work) => Layer::find("work directory", work)?,
+        Some(work) => Layer::find("work directory", work).remedy(Errno::ENOENT, MKDIR)?,
         None if default.exists() => Layer::find("work directory", &default)?,
         None => Layer::find("work directory", beside)?.named(&default),
     };
@@ -54,21 +62,54 @@ fn upper_and_work(lowers: &[Layer], upper: &Path, work: Option<&Path>) -> Result
             .hint("name an empty directory on the same one with -w"));
     }
     apart(&work, &upper)?;
-    lowers.iter().try_for_each(|lower| apart(&work, lower))
+    lowers.iter().try_for_each(|lower| apart(&work, lower))?;
+    if work.path.exists() && !only_leftovers(work.path) {
+        return Err(Error::new(work.shown(), "not empty").hint("name an empty directory with -w"));
+    }
+    Ok(())
+}
+
+/// Whether a work directory holds nothing but what the kernel leaves there: it removes all that is
+/// in `work` (`ovl_workdir_create()` in fs/overlayfs/super.c). One that may not be read is not ours to judge.
+fn only_leftovers(dir: &Path) -> bool {
+    let all = |dir: &Path, is_left: &dyn Fn(&OsStr) -> bool| {
+        fs::read_dir(dir).is_ok_and(|entries| entries.flatten().all(|entry| is_left(&entry.file_name())))
+            || fs::read_dir(dir).is_err_and(|error| error.kind() == ErrorKind::PermissionDenied)
+    };
+    let temporary = |name: &OsStr| name.as_bytes().starts_with(b"#") || name == "incompat";
+    all(dir, &|name| name == "index" || name == "work" && all(&dir.join(name), &temporary))
+}
+
+/// Fails for those that the kernel refuses with ELOOP: the same directory, by any name, or one inside
+/// another. A mount inside a layer is none of that layer.
+fn lowers_apart(lowers: &[Layer]) -> Result<()> {
+    for (at, one) in lowers.iter().enumerate() {
+        for other in &lowers[..at] {
+            if (one.device, one.inode) == (other.device, other.inode) {
+                return problem(one, other, "the same as");
+            }
+            if one.mount == other.mount {
+                apart(one, other)?;
+            }
+        }
+    }
+    Ok(())
+}
+
+fn problem(inner: &Layer, outer: &Layer, how: &str) -> Result<()> {
+    Err(Error::new(inner.shown(), format!("it is {how} {}", outer.shown()))
+        .hint("layers must lie beside each other"))
 }
 
 /// Fails if one lies in the other, where changes to one would change the other behind the
 /// overlay's back ("Changes to underlying filesystems" in overlayfs.rst).
 fn apart(one: &Layer, other: &Layer) -> Result<()> {
-    let problem = |inner: &Layer, outer: &Layer| {
-        let where_ = if inner.real == outer.real { "the same as" } else { "inside" };
-        Err(Error::new(inner.shown(), format!("it is {where_} {}", outer.shown()))
-            .hint("layers must lie beside each other"))
-    };
-    if one.real.starts_with(&other.real) {
-        problem(one, other)
+    if one.real == other.real {
+        problem(one, other, "the same as")
+    } else if one.real.starts_with(&other.real) {
+        problem(one, other, "inside")
     } else if other.real.starts_with(&one.real) {
-        problem(other, one)
+        problem(other, one, "inside")
     } else {
         Ok(())
     }
@@ -79,6 +120,9 @@ struct Layer<'a> {
     path: &'a Path,
     real: PathBuf,
     device: u64,
+    inode: u64,
+    /// The mount that it is on, if the kernel tells (Linux 5.8).
+    mount: u64,
 }
 
 impl<'a> Layer<'a> {
@@ -89,7 +133,8 @@ impl<'a> Layer<'a> {
         if !found.is_dir() {
             return Err(Error::os(doing(), Errno::ENOTDIR));
         }
-        Ok(Self { role, path, real, device: found.dev() })
+        let mount = statx(CWD, &real, AtFlags::empty(), StatxFlags::MNT_ID).doing(doing)?.stx_mnt_id;
+        Ok(Self { role, path, real, device: found.dev(), inode: found.ino(), mount })
     }
 
     /// A directory that will be made in this one.

@@ -32,7 +32,8 @@ impl OvlMount {
     pub(crate) fn mount_for_all(&self, dry_run: bool) -> Result<()> {
         check::all(&self.layers, &self.target)?;
         if dry_run {
-            return chain::print(&(self.what() + "\n")).map(drop);
+            let lines: Vec<_> = self.what().map(|step| format!("{}: {step}\n", self.name())).collect();
+            return chain::print(&lines.concat()).map(drop);
         }
         self.mount()
     }
@@ -45,14 +46,20 @@ impl OvlMount {
         attach(mount, place, &self.target)
     }
 
-    fn what(&self) -> String {
+    fn what(&self) -> impl Iterator<Item = String> {
         let lower: Vec<_> = self.layers.lower.iter().map(|lower| lower.display().to_string()).collect();
         let changes = match &self.layers.changes {
             Changes::ReadOnly => "read-only".to_owned(),
             Changes::Tmp => "changes in memory".to_owned(),
             Changes::Upper { upper, .. } => format!("changes in {}", upper.display()),
         };
-        format!("mount {} on {}, {changes}", lower.join(" over "), self.target.display())
+        let work = match &self.layers.changes {
+            Changes::Upper { upper, work: None } => Some(overlay::default_work(upper)),
+            _ => None,
+        };
+        let make = work.filter(|work| !work.exists()).map(|work| format!("make {}", work.display()));
+        let mount = format!("mount {} on {}, {changes}", lower.join(" over "), self.target.display());
+        make.into_iter().chain([mount])
     }
 }
 
@@ -68,7 +75,8 @@ impl Link for OvlMount {
     }
 
     fn steps(&self) -> Vec<String> {
-        vec!["make a mount namespace of its own, with all mounts private".into(), self.what()]
+        let own = "make a mount namespace of its own, with all mounts private".to_owned();
+        [own].into_iter().chain(self.what()).collect()
     }
 
     fn prepare(&mut self, launch: &mut Launch) -> Result<()> {

@@ -11,7 +11,7 @@ use std::{
 };
 
 use chain::{
-    Doing, Remedy, Result,
+    Doing, Error, Remedy, Result,
     kernel_log::KernelLog,
     mount::{Filesystem, MountAttrFlags, copy_tree, make_read_only, open_dir},
 };
@@ -22,6 +22,9 @@ use crate::args::{Changes, Layers};
 
 /// The sibling of `upper` that is the work directory if none is named: `UPPER.work`.
 pub(crate) fn default_work(upper: &Path) -> PathBuf {
+    // `.` and `..` have no name of their own.
+    let real = upper.file_name().is_none().then(|| fs::canonicalize(upper).ok()).flatten();
+    let upper = real.as_deref().unwrap_or(upper);
     // Through the components, so that `dir/` becomes `dir.work`, not `dir/.work`.
     let mut name: OsString = upper.components().collect::<PathBuf>().into();
     name.push(".work");
@@ -48,8 +51,10 @@ pub(crate) fn make(layers: &Layers) -> Result<OwnedFd> {
         (Changes::Upper { upper, work }, _) => {
             let work = WorkDir::open(upper, work.as_deref())?;
             let upper_dir = open_dir(upper).doing(|| format!("upper layer {}", upper.display()))?;
-            let mount = overlay(layers, MountAttrFlags::empty(), |overlay| {
-                overlay.set_fd("upperdir", &upper_dir)?.set_fd("workdir", &work.dir)
+            let mount = unshared(upper, || {
+                overlay(layers, MountAttrFlags::empty(), |overlay| {
+                    overlay.set_fd("upperdir", &upper_dir)?.set_fd("workdir", &work.dir)
+                })
             });
             if mount.is_err() {
                 work.unmake();
@@ -57,6 +62,23 @@ pub(crate) fn make(layers: &Layers) -> Result<OwnedFd> {
             mount
         }
     }
+}
+
+/// Fails if another mount has the upper or the work directory, which the kernel allows but says in its
+/// log (`ovl_report_in_use()` in fs/overlayfs/super.c). Where that cannot be read nothing is known. A
+/// message may be about a mount of somebody else, so it must come again.
+fn unshared(upper: &Path, make: impl Fn() -> Result<OwnedFd>) -> Result<OwnedFd> {
+    for _ in 0..4 {
+        let log = KernelLog::from_now();
+        let mount = make()?;
+        if !log.messages().any(|text| text.contains("in-use as upperdir/workdir")) {
+            return Ok(mount);
+        }
+    }
+    Err(Error::new(
+        format!("upper layer {}", upper.display()),
+        "another mount uses it, or its work directory",
+    ))
 }
 
 fn overlay(

@@ -104,3 +104,36 @@ fn the_work_directory_is_a_sibling_and_goes_with_a_failed_mount() {
     scene.tool("ovl-mount").args(["-l", "lower", "-u", "upper/", "here", "--", "true"]).assert().success();
     assert!(upper.with_file_name("upper.work").is_dir());
 }
+
+#[test]
+fn a_work_directory_with_anything_in_it_is_refused_and_left_as_it_is() {
+    let scene = Scene::new();
+    let script = "mkdir -p lower upper here other/work upper.work/work; echo mine >other/work/file; \
+                  ovl-mount -l lower -u upper -w other here -- true; cat other/work/file; \
+                  touch upper.work/work/file; ovl-mount -l lower -u upper here -- true; ls upper.work/work; \
+                  rm upper.work/work/file; mkdir upper.work/work/#1; ovl-mount -l lower -u upper here -- echo ran";
+    let run = scene.script(script).assert().success().stdout("mine\nfile\nran\n");
+    let refused =
+        |dir| format!("ovl-mount: work directory {dir}: not empty; name an empty directory with -w\n");
+    run.stderr(refused("other") + &refused("upper.work"));
+}
+
+#[test]
+fn an_upper_that_another_mount_uses_is_refused() {
+    let scene = Scene::new();
+    let script = "mkdir lower upper here; \
+                  ovl-mount -l lower -u upper here -- ovl-mount -l lower -u upper here -- echo ran; \
+                  ovl-mount -l lower -u upper here -- echo free";
+    let run = scene.script(script).assert().success().stdout("free\n");
+    run.stderr("ovl-mount: upper layer upper: another mount uses it, or its work directory\n");
+}
+
+#[test]
+fn the_work_directory_of_a_dot_is_beside_the_directory_that_it_names() {
+    let scene = Scene::new();
+    let script = "mkdir -p lower upper/in here; cd upper; ovl-mount -n -l ../lower -u . ../here | sed s,/.*/upper,UPPER,; \
+                  ovl-mount -l ../lower -u . ../here -- true; rm -r ../upper.work; cd in; \
+                  ovl-mount -l ../../lower -u .. ../../here -- true; cd ../..; rm -r upper.work; ls -A . upper";
+    let run = scene.script(script).assert().success().stderr("");
+    run.stdout("ovl-mount: make UPPER.work\novl-mount: mount ../lower on ../here, changes in .\n.:\nhere\nlower\nupper\n\nupper:\nin\n");
+}

@@ -3,7 +3,7 @@
 use std::{
     ffi::{OsStr, OsString},
     os::unix::ffi::{OsStrExt, OsStringExt},
-    path::{Path, PathBuf},
+    path::{Component, Path, PathBuf},
 };
 
 use chain::{Error, Job, Operands, Options, Result, Tool};
@@ -57,8 +57,18 @@ impl Bind {
     /// Parses `SRC:DST`, where a backslash takes the meaning from a colon or a backslash.
     pub fn parse(word: &OsStr, read_only: bool) -> Result<Self> {
         let bad = |why: &str, hint: &str| Err(Error::new(format!("bind {}", word.display()), why).hint(hint));
-        let parts = split(word.as_bytes());
+        let Some(parts) = split(word.as_bytes()) else {
+            return bad(
+                "a backslash before neither a colon nor a backslash",
+                "a backslash in a path is written \\\\",
+            );
+        };
         let [from, to] = parts.as_slice() else {
+            if let [_, _, third] = parts.as_slice()
+                && third == Path::new("ro")
+            {
+                return bad("not of the form SRC:DST", "read-only is --ro-bind SRC:DST");
+            }
             return bad("not of the form SRC:DST", "a colon in a path is written \\:");
         };
         if from.as_os_str().is_empty() {
@@ -66,6 +76,9 @@ impl Bind {
         }
         if !to.is_absolute() || to.components().count() < 2 {
             return bad("no place in the new root", "write DST as an absolute path below /");
+        }
+        if to.components().any(|part| part == Component::ParentDir) {
+            return bad(".. in the place", "write DST without it");
         }
         Ok(Self { from: from.clone(), to: to.clone(), read_only })
     }
@@ -80,18 +93,22 @@ impl Bind {
     }
 }
 
-/// Splits at the colons that no backslash stands before, and takes the backslashes away.
-fn split(word: &[u8]) -> Vec<PathBuf> {
+/// Splits at the colons that no backslash stands before, and takes the backslashes away. `None`
+/// if one stands before anything else.
+fn split(word: &[u8]) -> Option<Vec<PathBuf>> {
     let mut parts = vec![Vec::new()];
     let mut bytes = word.iter().copied();
     while let Some(byte) = bytes.next() {
         match byte {
             b':' => parts.push(Vec::new()),
-            b'\\' => parts.last_mut().into_iter().for_each(|part| part.push(bytes.next().unwrap_or(b'\\'))),
-            _ => parts.last_mut().into_iter().for_each(|part| part.push(byte)),
+            b'\\' => {
+                let byte = bytes.next().filter(|byte| b":\\".contains(byte))?;
+                parts.last_mut()?.push(byte);
+            }
+            _ => parts.last_mut()?.push(byte),
         }
     }
-    parts.into_iter().map(|part| OsString::from_vec(part).into()).collect()
+    Some(parts.into_iter().map(|part| OsString::from_vec(part).into()).collect())
 }
 
 fn escape(path: &Path) -> Vec<u8> {
@@ -179,13 +196,18 @@ mod tests {
 
     #[test]
     fn what_makes_no_sense_is_refused() {
-        for text in ["", ":", "a", "a:", ":/b", "a:b", "a:/", "a:/b:c", "a://"] {
+        for text in
+            ["", ":", "a", "a:", ":/b", "a:b", "a:/", "a:/b:c", "a://", r"a\b:/c", r"a:/c\", "a:/b/../c"]
+        {
             assert!(parse(text).is_err(), "{text}");
         }
     }
 
     fn bind() -> impl Strategy<Value = Bind> {
         ("[^\\x00]{1,12}", "/[^\\x00/.][^\\x00]{0,12}", any::<bool>())
+            .prop_filter("..", |(_, to, _)| {
+                Path::new(to).components().all(|part| part != Component::ParentDir)
+            })
             .prop_map(|(from, to, read_only)| Bind { from: from.into(), to: to.into(), read_only })
     }
 

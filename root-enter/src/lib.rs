@@ -15,7 +15,7 @@ use std::{
 };
 
 use chain::{
-    Doing, Error, Launch, Link, Result,
+    Doing, Error, Launch, Link, Remedy, Result,
     mount::{attach, copy_tree, make_read_only, new_proc},
 };
 use nix::{errno::Errno, sched::CloneFlags};
@@ -66,6 +66,10 @@ impl Link for RootEnter {
         if !fs::metadata(&self.root).doing(doing)?.is_dir() {
             return Err(Error::os(doing(), Errno::ENOTDIR));
         }
+        if fs::canonicalize(&self.root).doing(doing)? == Path::new("/") {
+            return Err(Error::new(doing(), "it is the present root")
+                .hint("show it elsewhere first: ovl-mount -l / /mnt -- root-enter /mnt"));
+        }
         for bind in &self.binds.0 {
             fs::metadata(&bind.from).doing(|| format!("bind {}", bind.from.display()))?;
         }
@@ -80,12 +84,17 @@ impl Link for RootEnter {
         attach(new_proc()?, root.dir(proc)?, proc)?;
         dev::mount(&root)?;
         for (bind, source) in self.binds.0.iter().zip(sources) {
-            let place = if source.is_dir { root.dir(&bind.to)? } else { root.file(&bind.to)? };
-            attach(source.tree, place, &bind.to)?;
+            let place = if source.is_dir { root.dir(&bind.to) } else { root.file(&bind.to) };
+            place
+                .and_then(|place| attach(source.tree, place, &bind.to))
+                .remedy(Errno::ENOTDIR, KINDS)
+                .remedy(Errno::EISDIR, KINDS)?;
         }
         root.pivot()
     }
 }
+
+const KINDS: &str = "a directory is bound on a directory, and a file on a file";
 
 struct Source {
     tree: std::os::fd::OwnedFd,

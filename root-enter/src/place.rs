@@ -11,7 +11,7 @@ use std::{
 use chain::{Doing, Remedy, Result};
 use nix::errno::Errno;
 use rustix::{
-    fs::{FileType, Mode, OFlags, ResolveFlags, mkdirat, mknodat, openat2},
+    fs::{FileType, Mode, OFlags, ResolveFlags, fstat, mkdirat, mknodat, openat2},
     io,
 };
 
@@ -25,9 +25,13 @@ impl NewRoot {
 
     /// The file `path` in the new root, made empty if it is missing.
     pub(crate) fn file(&self, path: &Path) -> Result<OwnedFd> {
-        self.reach(path, OFlags::empty(), |above, name| {
+        let place = self.reach(path, OFlags::empty(), |above, name| {
             mknodat(above, name, FileType::RegularFile, Mode::from(0o644), 0)
-        })
+        })?;
+        let is_dir = fstat(&place).is_ok_and(|found| FileType::from_raw_mode(found.st_mode).is_dir());
+        // The kernel says EINVAL, which says nothing.
+        let place = if is_dir { Err(io::Errno::ISDIR) } else { Ok(place) };
+        place.doing(|| format!("{} in the new root", path.display()))
     }
 
     fn reach(

@@ -123,3 +123,19 @@ fn a_link_that_is_swapped_in_while_mounting_never_leads_out() {
         stop.store(true, Ordering::Relaxed);
     });
 }
+
+#[test]
+fn a_file_on_a_directory_and_the_reverse_are_told() {
+    let scene = Scene::new();
+    scene.rootfs("root");
+    scene.tree("data", &[("file", "")]);
+    for (bind, doing) in [
+        ("data/file:/etc", "/etc in the new root: Is a directory"),
+        ("data:/bin/sh", "/bin/sh in the new root: Not a directory"),
+    ] {
+        let run = scene.tool("root-enter").args(["--bind", bind, "root", "--", "true"]).assert().code(125);
+        run.stderr(format!(
+            "root-enter: {doing}; a directory is bound on a directory, and a file on a file\n"
+        ));
+    }
+}

@@ -71,6 +71,6 @@ fn the_place_where_an_overlay_was_just_mounted_is_entered_by_any_of_its_names() 
 #[test]
 fn an_ordinary_user_is_told_what_is_needed() {
     let scene = Scene::new();
-    let run = scene.script_as_user("root-enter / -- echo ran").assert().code(125).stdout("");
+    let run = scene.script_as_user("root-enter /mnt -- echo ran").assert().code(125).stdout("");
     run.stderr("root-enter: new mnt namespace: Operation not permitted; run as root\n");
 }
