@@ -102,19 +102,17 @@ impl Report {
         self.bytes.drain(..length);
         Some(word)
     }
-}
 
-/// The error that was told, when nobody but this process holds the pipe any more.
-pub(crate) fn last_word(report: Channel) -> Option<Error> {
-    drop(report.writer);
-    let mut report = Report::new(report.reader);
-    while report.fd().is_some() {
-        report.listen().ok()?;
+    /// The error that was told last, if one was. Called when all who could tell have ended.
+    pub(crate) fn last_word(&mut self) -> Result<Option<Error>> {
+        while self.reader.is_some() {
+            self.listen()?;
+        }
+        Ok(std::iter::from_fn(|| self.next()).find_map(|word| match word {
+            Word::Failed(error) => Some(error),
+            _ => None,
+        }))
     }
-    std::iter::from_fn(|| report.next()).find_map(|word| match word {
-        Word::Failed(error) => Some(error),
-        _ => None,
-    })
 }
 
 /// The child's end of the pipe over which it is let go on.

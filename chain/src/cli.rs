@@ -15,7 +15,7 @@ use clap::{
 };
 
 use crate::{
-    error::{Doing, Error, Result, TIMED_OUT},
+    error::{Doing, Error, Result},
     launch::Plan,
     link::{Ending, Links},
     next::Next,
@@ -104,10 +104,8 @@ pub fn main<T: Tool>() -> ExitCode {
         Err(usage) => help_or_usage_error(&name, &usage),
     };
     match ending {
-        Ok(Ending::Exited(status)) => ExitCode::from(status),
-        Ok(Ending::TimedOut) => ExitCode::from(TIMED_OUT),
         Ok(Ending::Killed(signal)) => signals::die_of(signal),
-        Ok(Ending::NotRun) => ExitCode::SUCCESS,
+        Ok(ending) => ExitCode::from(ending.status()),
         Err(error) => {
             complain(&name, &error);
             ExitCode::from(error.status())

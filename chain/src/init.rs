@@ -13,7 +13,6 @@ use nix::sched::CloneFlags;
 use crate::{
     channel::{self, Channel, Report, Word},
     error::{Doing, Result},
-    link::Ending,
     next::Next,
     signals::{Receiver, Signals},
     supervisor::Child,
@@ -23,6 +22,9 @@ use crate::{
 /// Runs NEXT as process 2. Returns only if that failed.
 pub(crate) fn run(next: &Next, keep_fds: &[RawFd], outside: &File, signals: &Signals) -> Result<Infallible> {
     let inside = Channel::new()?;
+    // From here on it is this process that knows what a signal means to NEXT. Told later, NEXT could
+    // run before the supervisor knows, which would then end the box by a signal that NEXT handles.
+    channel::tell(outside, &Word::InitRuns);
     match sys::clone(CloneFlags::empty(), None).doing(|| "make a child".into())? {
         Side::Child => {
             drop(inside.reader);
@@ -38,15 +40,9 @@ pub(crate) fn run(next: &Next, keep_fds: &[RawFd], outside: &File, signals: &Sig
             // NEXT can look into this process, so nothing of the host stays open in it.
             let needed = [outside.as_raw_fd(), signals.fd().as_raw_fd(), inside.reader.as_raw_fd()];
             sys::close_all_but(needed).doing(|| "close descriptors".into())?;
-            channel::tell(outside, &Word::InitRuns);
             let mut child = Child::new(pid, Receiver::plain(), signals, Report::new(inside.reader), None)
                 .of_init(outside);
-            let status = match child.wait()? {
-                Ending::Exited(status) => status,
-                Ending::Killed(signal) => 128 + u8::try_from(signal as i32).unwrap_or(0),
-                Ending::NotRun | Ending::TimedOut => 0,
-            };
-            sys::exit_now(status)
+            sys::exit_now(child.wait()?.status())
         }
     }
 }

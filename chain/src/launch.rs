@@ -108,9 +108,6 @@ impl Plan {
 
     /// What the supervisor does while the child lives.
     fn attend(&mut self, launch: &Launch, child: &mut Child) -> Result<Ending> {
-        if let Some(timeout) = launch.timeout {
-            child.limit_time(timeout);
-        }
         if launch.beside {
             for link in &mut self.links {
                 link.beside(child.pid()).map_err(|error| error.at(link.name()))?;
@@ -131,6 +128,9 @@ impl Plan {
             }
             child.go();
         }
+        if let Some(timeout) = launch.timeout {
+            child.limit_time(timeout);
+        }
         child.wait()
     }
 
@@ -145,8 +145,12 @@ impl Plan {
             Some(self.clone(launch, birth, sys::clone)?)
         };
         match side {
-            None => Err(channel::last_word(report)
-                .unwrap_or_else(|| Error::new("make a child", "the process in between was killed"))),
+            None => {
+                drop(report.writer);
+                Err(Report::new(report.reader)
+                    .last_word()?
+                    .unwrap_or_else(|| Error::new("make a child", "the process in between was killed")))
+            }
             Some(Side::Parent(pid)) => {
                 let first = launch.namespaces.contains(CloneFlags::CLONE_NEWPID);
                 let receiver = if first { Receiver::first_of_namespace() } else { Receiver::plain() };

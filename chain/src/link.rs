@@ -8,7 +8,7 @@ use std::{
 
 use nix::{errno::Errno, sched::CloneFlags, sys::signal::Signal, unistd::Pid};
 
-use crate::error::Result;
+use crate::error::{Result, TIMED_OUT};
 
 /// One kernel primitive, as a step in front of NEXT.
 ///
@@ -203,4 +203,21 @@ pub enum Ending {
     Killed(Signal),
     /// Its time was over, and it was ended.
     TimedOut,
+}
+
+impl Ending {
+    /// The exit status that tells it, as a shell would; 0 where nothing was to be run.
+    pub(crate) fn status(self) -> u8 {
+        match self {
+            Self::NotRun => 0,
+            Self::Exited(status) => status,
+            Self::Killed(signal) => by_signal(signal as i32),
+            Self::TimedOut => TIMED_OUT,
+        }
+    }
+}
+
+/// How a shell tells that a command was killed by a signal: 128+N.
+pub(crate) fn by_signal(number: i32) -> u8 {
+    128 + u8::try_from(number).unwrap_or(0)
 }

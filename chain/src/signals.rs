@@ -23,6 +23,7 @@ use nix::{
 
 use crate::{
     error::{Doing, Result},
+    link::by_signal,
     sys,
 };
 
@@ -254,7 +255,6 @@ pub(crate) fn stop_self(signal: Signal) -> Result<()> {
 /// Ends this process as `signal` ended NEXT, so that the caller sees the same; as the first process
 /// of a pid namespace, which no signal of its own can kill, by status 128+N.
 pub(crate) fn die_of(signal: Signal) -> ! {
-    let status = 128 + u8::try_from(signal as i32).unwrap_or(0);
     if getpid().as_raw() != 1 {
         // NEXT dumped core if it was to; a second dump, of the supervisor, would only hide it.
         let _ = nix::sys::resource::setrlimit(nix::sys::resource::Resource::RLIMIT_CORE, 0, 0);
@@ -262,5 +262,5 @@ pub(crate) fn die_of(signal: Signal) -> ! {
         let _ = kill(getpid(), signal);
         let _ = sigprocmask(SigmaskHow::SIG_SETMASK, Some(&SigSet::empty()), None);
     }
-    sys::exit_now(status)
+    sys::exit_now(by_signal(signal as i32))
 }

@@ -19,7 +19,7 @@ use rustix::process::{WaitOptions, WaitStatus, wait, waitpid};
 use crate::{
     channel::{self, Report, Word},
     error::{Doing, Error, Result},
-    link::{Ending, Timeout},
+    link::{Ending, Timeout, by_signal},
     signals::{self, Reaction, Receiver, Signals},
 };
 
@@ -265,7 +265,7 @@ impl<'a> Child<'a> {
                 Ending::Killed(ours.unwrap_or(signal))
             }
             // A real-time signal, which has no name; this is how a shell shows it.
-            Some(Err(_)) => Ending::Exited(128 + low_byte(status.terminating_signal())),
+            Some(Err(_)) => Ending::Exited(by_signal(status.terminating_signal().unwrap_or(0))),
             None => Ending::Exited(low_byte(status.exit_status())),
         }
     }
@@ -284,15 +284,8 @@ impl<'a> Child<'a> {
 
     /// The end, unless the child's last word, which may still be in the pipe, is an error.
     fn conclude(&mut self, ending: Ending) -> Result<Event> {
-        while self.report.fd().is_some() {
-            self.report.listen()?;
-        }
-        while let Some(word) = self.report.next() {
-            if let Word::Failed(error) = word {
-                self.failure = Some(error);
-            }
-        }
-        self.failure.take().map_or(Ok(Event::Ended(ending)), Err)
+        let failure = self.report.last_word()?.or(self.failure.take());
+        failure.map_or(Ok(Event::Ended(ending)), Err)
     }
 }
 

@@ -61,7 +61,7 @@ pub struct Details {
     /// Run NEXT when there is a byte on this descriptor, or its end
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(i32).range(0..), help_heading = "The command")]
     pub wait_fd: Option<RawFd>,
-    /// End NEXT after this time: 500ms, 1.5s, 2h; the status is then 124
+    /// End NEXT after this time, with status 124: 500ms, 1.5s, 2h; 0 is no limit
     #[arg(long, value_name = "TIME", value_parser = Span::from_str, help_heading = "The command")]
     pub timeout: Option<Span>,
     /// Kill NEXT so much later if it did not end [default: 1s]
@@ -126,6 +126,7 @@ impl Details {
             (self.domain.is_some(), "--domain", Kind::Uts),
             (self.propagation.is_some(), "--propagation", Kind::Mnt),
             (self.proc.is_some(), "--proc", Kind::Mnt),
+            (self.no_proc, "--no-proc", Kind::Mnt),
             (self.init, "--init", Kind::Pid),
         ];
         for (_, option, kind) in given.into_iter().filter(|(given, ..)| *given) {
@@ -135,7 +136,8 @@ impl Details {
             needs("--keep", keep.kind)?;
             keep.check()?;
         }
-        let joins = wanted.wanted.iter().any(|(_, want)| matches!(want, Want::Join(_)));
+        let wants = wanted.all.iter().chain(wanted.wanted.iter().map(|(_, want)| want));
+        let joins = wants.into_iter().any(|want| matches!(want, Want::Join(_)));
         if (self.root || self.wd) && !joins {
             return Err(Error::new("--root, --wd", "no process is joined").hint("join one, as in mnt@PID"));
         }
@@ -145,9 +147,9 @@ impl Details {
         Ok(())
     }
 
-    /// When NEXT is ended.
+    /// When NEXT is ended; without a limit if the time is 0, as timeout(1) takes it.
     pub(crate) fn timeout(&self) -> Option<Timeout> {
-        let Span(after) = self.timeout?;
+        let Span(after) = self.timeout.filter(|span| *span != Span(Duration::ZERO))?;
         let Span(kill_after) = self.kill_after.unwrap_or(Self::KILL_AFTER);
         Some(Timeout { after, kill_after })
     }

@@ -3,7 +3,7 @@
 
 use std::{
     collections::{BTreeMap, btree_map::Entry},
-    fs::{self, File},
+    fs,
     os::{
         fd::{AsFd, OwnedFd},
         unix::fs::MetadataExt,
@@ -26,6 +26,8 @@ use rustix::{
 use crate::{
     kind::Kind,
     namespaces::{Namespaces, Target, Want},
+    nsfs,
+    proc::Proc,
     userns,
 };
 
@@ -33,6 +35,8 @@ use crate::{
 #[derive(Debug)]
 pub(crate) struct Joins {
     targets: Vec<Joined>,
+    /// Where the process learns who it is in a user namespace that it joined.
+    proc: Option<Proc>,
     root: Option<OwnedFd>,
     working_dir: Option<OwnedFd>,
 }
@@ -89,7 +93,8 @@ impl Joins {
             working_dir = view.working_dir.then(|| process.open_dir("cwd")).transpose()?;
         }
         targets.extend(processes.into_values().filter(|process| !process.kinds.is_empty()).map(Joined::from));
-        Ok(Self { targets, root, working_dir })
+        let proc = targets.iter().any(Joined::has_user).then(Proc::open).transpose()?;
+        Ok(Self { targets, proc, root, working_dir })
     }
 
     pub(crate) fn is_empty(&self) -> bool {
@@ -99,8 +104,7 @@ impl Joins {
     /// Joins all. A user namespace comes after what could be joined without it, and before what
     /// could not: it may take rights away and may give some.
     pub(crate) fn enter(&self) -> Result<()> {
-        let has_user = |joined: &&Joined| joined.kinds.contains(&Kind::User);
-        let (users, others): (Vec<_>, Vec<_>) = self.targets.iter().partition(has_user);
+        let (users, others): (Vec<_>, Vec<_>) = self.targets.iter().partition(|joined| joined.has_user());
         let mut refused = Vec::new();
         for joined in others {
             match joined.enter() {
@@ -111,8 +115,8 @@ impl Joins {
             }
         }
         users.iter().chain(&refused).try_for_each(|joined| joined.enter())?;
-        if !users.is_empty() {
-            userns::become_root_if_nobody()?;
+        if let Some(proc) = &self.proc {
+            userns::become_root_if_nobody(proc)?;
         }
         if let Some(root) = &self.root {
             fchdir(root).doing(|| "go to the root of the process".into())?;
@@ -129,8 +133,16 @@ impl Joins {
 impl Joined {
     fn file(kind: Kind, path: &Path) -> Result<Self> {
         let shown = format!("join the {kind} namespace {}", path.display());
-        let file = File::open(path).doing(|| shown.clone())?;
-        Ok(Self { fd: file.into(), kinds: vec![kind], shown })
+        match nsfs::open_kind(path).doing(|| shown.clone())? {
+            (fd, Some(found)) if found == kind => Ok(Self { fd, kinds: vec![kind], shown }),
+            (_, Some(found)) => Err(Error::new(shown, format!("it is a {found} namespace"))),
+            (_, None) => Err(Error::new(shown, "it is no namespace")
+                .hint("name a file of /proc/PID/ns, or one that a namespace is kept on")),
+        }
+    }
+
+    fn has_user(&self) -> bool {
+        self.kinds.contains(&Kind::User)
     }
 
     /// One setns(2): of a pidfd it takes all kinds at once, or none (Linux 5.8).
@@ -140,15 +152,7 @@ impl Joined {
             .doing(|| self.shown.clone())
             .remedy(Errno::EPERM, "run as root, or join its user namespace too, as in user@PID")
             .remedy(Errno::ESRCH, NO_PROCESS)
-            .remedy(Errno::EINVAL, &self.why_invalid())
-    }
-
-    fn why_invalid(&self) -> String {
-        match self.kinds[..] {
-            [Kind::User] => "the caller is in it already, or the file is no user namespace".into(),
-            [kind] => format!("the file must be a {kind} namespace"),
-            _ => "the caller is in that user namespace already".into(),
-        }
+            .remedy(Errno::EINVAL, "the caller is in that user namespace already")
     }
 }
 

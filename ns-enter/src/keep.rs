@@ -6,7 +6,7 @@ use std::{
     fs::{self, OpenOptions},
     io::ErrorKind,
     os::unix::{ffi::OsStrExt, fs::OpenOptionsExt},
-    path::{Path, PathBuf},
+    path::PathBuf,
 };
 
 use chain::{
@@ -16,11 +16,10 @@ use chain::{
 use nix::{
     errno::Errno,
     mount::{MntFlags, umount2},
-    sys::statfs::statfs,
     unistd::Pid,
 };
 
-use crate::kind::Kind;
+use crate::{kind::Kind, nsfs};
 
 /// A new namespace that is kept, and where.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -30,9 +29,6 @@ pub struct Keep {
     /// The file; it is made if it is missing.
     pub file: PathBuf,
 }
-
-/// What statfs(2) says of a file that a namespace is on (NSFS_MAGIC in include/uapi/linux/magic.h).
-const NSFS: i64 = 0x6e73_6673;
 
 impl Keep {
     /// Parses `KIND=FILE`.
@@ -59,8 +55,7 @@ impl Keep {
 
     /// Fails if a namespace is on the file already: it would be hidden, not replaced.
     pub(crate) fn check(&self) -> Result<()> {
-        let found = statfs(&self.file).is_ok_and(|found| found.filesystem_type().0 == NSFS);
-        if found {
+        if nsfs::is_on(&self.file) {
             let error = Error::new(self.doing(), "a namespace is kept there already");
             return Err(error.hint(format!("end it with umount {}", self.file.display())));
         }
@@ -70,9 +65,7 @@ impl Keep {
     /// Binds the namespace of `child` to the file. Undone by [`Kept::undo`].
     pub(crate) fn bind(&self, child: Pid) -> Result<Kept> {
         let made = self.make_file()?;
-        // Its new time namespace a process enters only with exec.
-        let name = if self.kind == Kind::Time { "time_for_children" } else { self.kind.name() };
-        let bound = copy_tree(Path::new(&format!("/proc/{child}/ns/{name}")), false)
+        let bound = copy_tree(&self.kind.file(child), false)
             .and_then(|namespace| {
                 let place = open_place(&self.file).doing(|| self.doing())?;
                 attach(namespace, place, &self.file)

@@ -14,6 +14,7 @@ mod kind;
 mod list;
 mod loopback;
 mod namespaces;
+mod nsfs;
 mod offsets;
 mod proc;
 mod subid;

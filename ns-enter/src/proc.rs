@@ -1,12 +1,44 @@
-//! A /proc for the new pid namespace.
+//! The caller's /proc, and one for a new pid namespace.
 
-use std::path::Path;
+use std::{
+    fs::File,
+    io::{self, Read, Write},
+    os::fd::{AsFd, OwnedFd},
+    path::Path,
+};
 
 use chain::{
     Doing, Remedy, Result,
     mount::{attach, new_proc, open_dir},
 };
 use nix::errno::Errno;
+use rustix::fs::{Mode, OFlags, openat};
+
+/// The caller's /proc, opened before a mount namespace is joined in which /proc is another. Whoever
+/// asks is `self` in it, also in a pid namespace below the caller's.
+#[derive(Debug)]
+pub(crate) struct Proc(OwnedFd);
+
+impl Proc {
+    pub(crate) fn open() -> Result<Self> {
+        open_dir(Path::new("/proc")).doing(|| "open /proc".into()).map(Self)
+    }
+
+    pub(crate) fn read(&self, path: &str) -> io::Result<String> {
+        let mut text = String::new();
+        self.file(path, OFlags::RDONLY)?.read_to_string(&mut text)?;
+        Ok(text)
+    }
+
+    /// In one write(2), as the kernel demands of its switches.
+    pub(crate) fn write(&self, path: &str, text: &str) -> io::Result<()> {
+        self.file(path, OFlags::WRONLY)?.write_all(text.as_bytes())
+    }
+
+    fn file(&self, path: &str, flags: OFlags) -> io::Result<File> {
+        Ok(openat(self.0.as_fd(), path, flags | OFlags::CLOEXEC, Mode::empty())?.into())
+    }
+}
 
 /// Mounts a new proc on a directory. The one on /proc would show, and name by wrong numbers, the
 /// processes outside (pid_namespaces(7), "/proc and PID namespaces").

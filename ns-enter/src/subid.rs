@@ -5,7 +5,7 @@ use std::{fs, io::ErrorKind, path::Path, process::Command};
 use chain::{Doing, Error, Result};
 use nix::unistd::Pid;
 
-use crate::idmap::{Map, Range};
+use crate::idmap::Range;
 
 /// Which of the two kinds of ids.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -23,8 +23,9 @@ impl Ids {
         }
     }
 
-    /// What [`Map::Auto`] means for the user `uid`: `own`, and what the file gives to that user.
-    pub(crate) fn auto(self, uid: u32, own: u32) -> Result<Vec<Range>> {
+    /// What [`crate::Map::Auto`], `asked` for by these words, means for the user `uid`: `own`, and what
+    /// the file gives to that user.
+    pub(crate) fn auto(self, asked: &str, uid: u32, own: u32) -> Result<Vec<Range>> {
         let file = match self {
             Self::Users => "/etc/subuid",
             Self::Groups => "/etc/subgid",
@@ -37,7 +38,7 @@ impl Ids {
         let given = given(&text, name.as_deref(), uid);
         if given.is_empty() {
             let who = name.unwrap_or_else(|| uid.to_string());
-            return Err(Error::new(format!("user={}", Map::Auto), format!("{file} gives no ids to {who}"))
+            return Err(Error::new(asked, format!("{file} gives no ids to {who}"))
                 .hint(format!("add a line such as {who}:100000:65536")));
         }
         Ok(lined_up(own, &given))

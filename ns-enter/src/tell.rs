@@ -28,12 +28,7 @@ pub(crate) fn info(fd: OwnedFd, child: Pid) -> Result<()> {
     let doing = || "tell on --info-fd".to_owned();
     let mut namespaces = BTreeMap::new();
     for kind in Kind::ALL.into_iter().filter(|kind| kind.is_known_here()) {
-        // Those that it will have when it is NEXT.
-        let name = match kind {
-            Kind::Time => "time_for_children",
-            kind => kind.name(),
-        };
-        let found = fs::metadata(format!("/proc/{child}/ns/{name}")).doing(doing)?;
+        let found = fs::metadata(kind.file(child)).doing(doing)?;
         namespaces.insert(kind.name(), found.ino());
     }
     let info = Info { pid: child.as_raw(), namespaces };

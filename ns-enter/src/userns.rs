@@ -1,22 +1,15 @@
 //! The maps of a new user namespace: who writes them, and who NEXT is in it (user_namespaces(7)).
 
-use std::{
-    fs::{self, File},
-    io::Write,
-    os::fd::{AsFd, OwnedFd},
-    path::Path,
-};
-
-use chain::{Doing, Remedy, Result, mount::open_dir};
+use chain::{Doing, Remedy, Result};
 use nix::{
     errno::Errno,
     unistd::{Gid, Pid, Uid, getegid, geteuid, setgroups, setresgid, setresuid},
 };
-use rustix::fs::{Mode, OFlags, openat};
 
 use crate::{
     forbidden,
     idmap::{Map, Range},
+    proc::Proc,
     subid::Ids,
 };
 
@@ -29,8 +22,7 @@ pub(crate) struct UserNs {
     uids: Vec<Range>,
     gids: Vec<Range>,
     writer: Writer,
-    /// Opened before a mount namespace is joined in which /proc is another.
-    proc: OwnedFd,
+    proc: Proc,
     /// The user to become.
     user: Option<u32>,
     /// The group to become.
@@ -51,15 +43,19 @@ enum Writer {
 impl UserNs {
     /// Finds the ranges, and who can write them.
     pub(crate) fn new(map: &Map, gid_map: Option<&Map>) -> Result<Self> {
+        let proc = Proc::open()?;
         let (uid, gid) = (geteuid().as_raw(), getegid().as_raw());
-        let ranges = |ids: Ids, map: &Map, own| match map {
+        let ranges = |ids: Ids, asked: &str, map: &Map, own| match map {
             Map::Own(id) => Ok(vec![Range { inside: *id, outside: own, count: 1 }]),
-            Map::Auto => ids.auto(uid, own),
+            Map::Auto => ids.auto(asked, uid, own),
             Map::None => Ok(Vec::new()),
             Map::Ranges(ranges) => Ok(ranges.clone()),
         };
-        let uids = ranges(Ids::Users, map, uid)?;
-        let gids = ranges(Ids::Groups, gid_map.unwrap_or(map), gid)?;
+        let uids = ranges(Ids::Users, "user=auto", map, uid)?;
+        let gids = match gid_map {
+            Some(map) => ranges(Ids::Groups, "--gid-map auto", map, gid)?,
+            None => ranges(Ids::Groups, "user=auto", map, gid)?,
+        };
         let is_own = |ranges: &[Range], own| match ranges {
             [] => true,
             [range] => range.outside == own && range.count == 1,
@@ -67,13 +63,12 @@ impl UserNs {
         };
         let writer = if is_own(&uids, uid) && is_own(&gids, gid) {
             Writer::Itself
-        } else if effective_capabilities()? & SET_IDS == SET_IDS {
+        } else if effective_capabilities(&proc)? & SET_IDS == SET_IDS {
             Writer::Supervisor
         } else {
             Writer::Programs
         };
         let (user, group) = (first_unless_mapped(&uids, uid), first_unless_mapped(&gids, gid));
-        let proc = open_dir(Path::new("/proc")).doing(|| "open /proc".into())?;
         Ok(Self { uids, gids, writer, proc, user, group })
     }
 
@@ -135,10 +130,8 @@ impl UserNs {
     fn write(&self, process: &str, name: &str, text: &str) -> Result<()> {
         let path = format!("{process}/{name}");
         let doing = || format!("write {:?} to /proc/{path}", text.trim_end());
-        let flags = OFlags::WRONLY | OFlags::CLOEXEC;
-        let mut file: File = openat(self.proc.as_fd(), &path, flags, Mode::empty()).doing(doing)?.into();
-        // In one write(2), as the kernel demands.
-        file.write_all(text.as_bytes())
+        self.proc
+            .write(&path, text)
             .doing(doing)
             .map_err(|error| match forbidden::knob() {
                 Some(knob) if error.errno() == Some(Errno::EPERM) => error.hint(knob),
@@ -159,15 +152,14 @@ fn first_unless_mapped(ranges: &[Range], own: u32) -> Option<u32> {
 
 /// Becomes root in the user namespace that was just joined, if the own ids have no name there, and it
 /// has a root.
-pub(crate) fn become_root_if_nobody() -> Result<()> {
-    let nobody = |file: &str| fs::read_to_string(file).ok().and_then(|text| text.trim().parse().ok());
-    let is_nobody = |id: u32, file| Some(id) == nobody(file);
+pub(crate) fn become_root_if_nobody(proc: &Proc) -> Result<()> {
+    let read = |file: &str| proc.read(file).doing(|| format!("read /proc/{file}"));
+    let is_nobody = |id: u32, file: &str| read(file).map(|nobody| nobody.trim().parse() == Ok(id));
     let has_root = |file: &str| {
-        let map = fs::read_to_string(file).unwrap_or_default();
-        map.lines().any(|line| line.split_whitespace().next() == Some("0"))
+        read(file).map(|map| map.lines().any(|line| line.split_whitespace().next() == Some("0")))
     };
-    let uid = is_nobody(geteuid().as_raw(), "/proc/sys/kernel/overflowuid") && has_root("/proc/self/uid_map");
-    let gid = is_nobody(getegid().as_raw(), "/proc/sys/kernel/overflowgid") && has_root("/proc/self/gid_map");
+    let uid = is_nobody(geteuid().as_raw(), "sys/kernel/overflowuid")? && has_root("self/uid_map")?;
+    let gid = is_nobody(getegid().as_raw(), "sys/kernel/overflowgid")? && has_root("self/gid_map")?;
     become_ids(uid.then_some(0), gid.then_some(0))
 }
 
@@ -196,8 +188,8 @@ fn lines(ranges: &[Range]) -> String {
 }
 
 /// The effective capabilities of this process (proc_pid_status(5)).
-fn effective_capabilities() -> Result<u64> {
-    let status = fs::read_to_string("/proc/self/status").doing(|| "read /proc/self/status".into())?;
+fn effective_capabilities(proc: &Proc) -> Result<u64> {
+    let status = proc.read("self/status").doing(|| "read /proc/self/status".into())?;
     let mask = status.lines().find_map(|line| line.strip_prefix("CapEff:"));
     Ok(mask.and_then(|mask| u64::from_str_radix(mask.trim(), 16).ok()).unwrap_or(0))
 }

@@ -75,10 +75,42 @@ fn a_pid_namespace_is_joined_by_a_child() {
 #[test]
 fn a_file_that_is_no_namespace_of_the_kind_is_refused() {
     let scene = Scene::new();
-    let run = scene.tool("ns-enter").args(["net@/proc/self/ns/uts", "--", "true"]).assert().code(125);
-    run.stderr(
-        "ns-enter: join the net namespace /proc/self/ns/uts: Invalid argument; the file must be a net namespace\n",
+    let script = "mkfifo fifo; for file in /proc/self/ns/uts fifo /etc/passwd none; do \
+                  ns-enter -n net@$file -- true; echo $?; done";
+    let no_namespace =
+        "it is no namespace; name a file of /proc/PID/ns, or one that a namespace is kept on\n";
+    let run = scene.script(script).assert().stdout("125\n125\n125\n125\n");
+    run.stderr(format!(
+        "ns-enter: join the net namespace /proc/self/ns/uts: it is a uts namespace\n\
+         ns-enter: join the net namespace fifo: {no_namespace}\
+         ns-enter: join the net namespace /etc/passwd: {no_namespace}\
+         ns-enter: join the net namespace none: No such file or directory\n"
+    ));
+}
+
+#[test]
+fn who_has_no_name_in_a_box_becomes_its_root_whatever_its_proc_shows() {
+    let scene = Scene::new();
+    let holder = Holder::new(&scene, "user=0:100000:10,pid,mnt");
+    let pid = holder.pid;
+    for target in
+        [format!("all@{pid}"), format!("user@{pid},mnt@{pid}"), format!("mnt@{pid},pid@{pid},user@{pid}")]
+    {
+        let run = scene.tool("ns-enter").args([&target, "--", "bash", "-c", "echo $UID $(id -g)"]).assert();
+        run.success().stdout("0 0\n");
+    }
+}
+
+#[test]
+fn the_root_of_a_process_is_taken_though_it_has_no_namespace_of_its_own() {
+    let scene = Scene::new();
+    let root = scene.rootfs("root");
+    let script = format!(
+        "coproc chroot {} sh -c 'echo in; cat'; read -u ${{COPROC[0]}} line; \
+         ns-enter --root all@$COPROC_PID -- ls -d /bin/busybox /usr; kill $COPROC_PID",
+        root.display()
     );
+    scene.script(&script).assert().stdout("/bin/busybox\n");
 }
 
 #[test]

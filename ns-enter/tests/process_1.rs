@@ -61,7 +61,10 @@ fn the_time_over_ends_the_whole_namespace_with_status_124() {
             tool.assert().code(124).stdout("").stderr("");
         }
     }
-    scene.tool("ns-enter").args(["--timeout", "1m", "pid", "--", "sh", "-c", "exit 3"]).assert().code(3);
+    for timeout in ["1m", "0"] {
+        let mut tool = scene.tool("ns-enter");
+        tool.args(["--timeout", timeout, "pid", "--", "sh", "-c", "exit 3"]).assert().code(3);
+    }
 }
 
 #[test]

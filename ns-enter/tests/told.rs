@@ -46,6 +46,14 @@ fn the_command_waits_for_a_byte_or_the_end_of_the_descriptor() {
 }
 
 #[test]
+fn the_time_of_the_command_begins_when_it_is_let_run() {
+    let scene = Scene::new();
+    let script = "mkfifo go; ns-enter --timeout 50ms --info-fd 4 --wait-fd 3 uts -- echo ran 3<>go 4>info & box=$!; \
+                  while ! [ -s info ]; do read -t 0.01 x <> <(:); done; read -t 0.2 x <> <(:); echo >go; wait $box";
+    scene.script(script).assert().success().stdout("ran\n");
+}
+
+#[test]
 fn who_waits_for_a_descriptor_can_be_ended() {
     let scene = Scene::new();
     let script = "mkfifo go; ns-enter --info-fd 4 --wait-fd 3 uts -- echo ran 3<>go 4>info & box=$!; \

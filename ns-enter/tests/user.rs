@@ -53,6 +53,10 @@ fn auto_needs_a_line_in_subuid_and_says_so() {
     run.stderr(
         "ns-enter: user=auto: /etc/subuid gives no ids to 54321; add a line such as 54321:100000:65536\n",
     );
+    let run = scene.script_as_user("ns-enter --gid-map auto user -- echo ran").assert().code(125).stdout("");
+    run.stderr(
+        "ns-enter: --gid-map auto: /etc/subgid gives no ids to 54321; add a line such as 54321:100000:65536\n",
+    );
 }
 
 #[test]

@@ -16,8 +16,7 @@ use nix::{
     },
 };
 
-use super::nsfs;
-use crate::kind::Kind;
+use crate::{kind::Kind, nsfs};
 
 /// A namespace and a file that it is kept on.
 #[derive(Debug, Clone, PartialEq, Eq)]

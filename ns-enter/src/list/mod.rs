@@ -8,12 +8,10 @@
 //! | --- | --- |
 //! | `scan.rs` | the scan: plain data out |
 //! | `process.rs`, `kept.rs` | where namespaces are found: at a process, on a file |
-//! | `nsfs.rs` | what the kernel tells about one: owner, parent, who made it |
 //! | `table.rs`, `json.rs`, `tree.rs` | how they are shown |
 
 mod json;
 mod kept;
-mod nsfs;
 mod process;
 mod scan;
 mod table;

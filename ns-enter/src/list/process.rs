@@ -14,8 +14,7 @@ use nix::{
 };
 use rustix::fs::readlinkat_raw;
 
-use super::nsfs;
-use crate::kind::Kind;
+use crate::{kind::Kind, nsfs};
 
 /// The namespaces that children will be born in, which can be others than the process's own.
 const FOR_CHILDREN: [(&str, Kind); 2] = [("pid_for_children", Kind::Pid), ("time_for_children", Kind::Time)];

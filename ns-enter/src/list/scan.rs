@@ -5,8 +5,8 @@ use std::{collections::BTreeMap, fs, os::fd::AsFd, path::PathBuf};
 use chain::{Doing, Remedy, Result};
 use nix::{errno::Errno, sys::stat::fstat};
 
-use super::{kept, nsfs, process::Process};
-use crate::kind::Kind;
+use super::{kept, process::Process};
+use crate::{kind::Kind, nsfs};
 
 /// All that was found. Plain values: nothing of it is open any more.
 #[derive(Debug, Clone, PartialEq, Eq)]
