@@ -251,7 +251,11 @@ impl Plan {
         if launch.namespaces.contains(CloneFlags::CLONE_NEWNS) {
             propagate(launch.propagation)?;
         }
-        self.links.iter_mut().try_for_each(|link| link.enter().map_err(|error| error.at(link.name())))
+        self.links.iter_mut().try_for_each(|link| link.enter().map_err(|error| error.at(link.name())))?;
+        if let Some(environment) = &launch.environment {
+            sys::set_environment(environment);
+        }
+        Ok(())
     }
 
     /// Why the kernel made no new namespaces. Only a lone link can be blamed.

@@ -85,6 +85,8 @@ pub struct Launch {
     pub propagation: Propagation,
     /// The first process of the new pid namespace is not NEXT but one that runs it and reaps orphans.
     pub init: bool,
+    /// NEXT's environment, name and value, where it is not the caller's. NEXT is looked for by its PATH.
+    pub environment: Option<Vec<(OsString, OsString)>>,
     pub(crate) wait_fd: Option<OwnedFd>,
     pub(crate) timeout: Option<Timeout>,
     pub(crate) supervised: bool,
@@ -121,6 +123,7 @@ impl Default for Launch {
             namespaces: CloneFlags::empty(),
             propagation: Propagation::Private,
             init: false,
+            environment: None,
             wait_fd: None,
             timeout: None,
             supervised: false,

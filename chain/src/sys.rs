@@ -1,7 +1,8 @@
 //! System calls that neither nix nor rustix has, and the few that need `unsafe`.
 
 use std::{
-    ffi::CStr,
+    env,
+    ffi::{CStr, OsString},
     os::fd::{AsRawFd, BorrowedFd, FromRawFd, OwnedFd, RawFd},
 };
 
@@ -57,6 +58,19 @@ fn clone3(
         0 => Ok(Side::Child),
         // A pid is at most 2^22 (PID_MAX_LIMIT in include/linux/threads.h).
         pid => Ok(Side::Parent(Pid::from_raw(i32::try_from(pid).unwrap_or(i32::MAX)))),
+    }
+}
+
+/// Replaces the environment. A variable without a name, or with a `=` in it, is left out: the kernel
+/// passes on whatever is there, and others cannot read such a one.
+pub(crate) fn set_environment(variables: &[(OsString, OsString)]) {
+    for (name, _) in env::vars_os() {
+        // SAFETY: the process has one thread, so nobody reads the environment meanwhile.
+        unsafe { env::remove_var(name) };
+    }
+    for (name, value) in variables.iter().filter(|(name, _)| !name.is_empty()) {
+        // SAFETY: as above.
+        unsafe { env::set_var(name, value) };
     }
 }
 

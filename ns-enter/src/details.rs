@@ -15,7 +15,7 @@ use clap::{
 };
 
 use crate::{
-    idmap::Map,
+    idmap::{Map, Owner},
     keep::Keep,
     kind::Kind,
     namespaces::{self, Namespaces, Want},
@@ -28,6 +28,9 @@ pub struct Details {
     /// Map groups in this way: user's value, if they are to differ from the users
     #[arg(long, value_name = "MAP", value_parser = Map::from_str, help_heading = "New namespaces")]
     pub gid_map: Option<Map>,
+    /// Let a new user namespace belong to this user; only root may
+    #[arg(long, value_name = "UID[:GID]", value_parser = Owner::from_str, help_heading = "New namespaces")]
+    pub owner: Option<Owner>,
     /// Set the NIS domain name in a new uts namespace
     #[arg(long, value_name = "NAME", value_parser = parser(domain), help_heading = "New namespaces")]
     pub domain: Option<String>,
@@ -49,6 +52,9 @@ pub struct Details {
     /// Take its working directory
     #[arg(long, help_heading = "Joined namespaces")]
     pub wd: bool,
+    /// Give NEXT the environment of this process
+    #[arg(long, value_name = "PID", help_heading = "The command")]
+    pub env_of: Option<u32>,
     /// Be process 1 of the new pid namespace, run NEXT as a child, and reap orphans
     #[arg(long, help_heading = "The command")]
     pub init: bool,
@@ -80,6 +86,9 @@ impl Details {
         if let Some(map) = &self.gid_map {
             option("gid-map", map.to_string().into());
         }
+        if let Some(owner) = &self.owner {
+            option("owner", owner.to_string().into());
+        }
         if let Some(name) = &self.domain {
             option("domain", name.into());
         }
@@ -91,6 +100,9 @@ impl Details {
         }
         for keep in &self.keep {
             option("keep", keep.word());
+        }
+        if let Some(pid) = self.env_of {
+            option("env-of", pid.to_string().into());
         }
         if let Some(file) = &self.pid_file {
             option("pid-file", file.into());
@@ -123,6 +135,7 @@ impl Details {
         };
         let given = [
             (self.gid_map.is_some(), "--gid-map", Kind::User),
+            (self.owner.is_some(), "--owner", Kind::User),
             (self.domain.is_some(), "--domain", Kind::Uts),
             (self.propagation.is_some(), "--propagation", Kind::Mnt),
             (self.proc.is_some(), "--proc", Kind::Mnt),
@@ -131,6 +144,9 @@ impl Details {
         ];
         for (_, option, kind) in given.into_iter().filter(|(given, ..)| *given) {
             needs(option, kind)?;
+        }
+        if self.owner.is_some() && wanted.offsets.is_some() {
+            return Err(Error::new("--owner", "the clocks cannot be set for another user"));
         }
         for keep in &self.keep {
             needs("--keep", keep.kind)?;

@@ -28,6 +28,15 @@ pub struct Range {
     pub count: u32,
 }
 
+/// To whom a user namespace belongs, as the caller's user namespace numbers users and groups.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Owner {
+    /// The user, who has all capabilities in it.
+    pub uid: u32,
+    /// The group; if it was not said, that of the same number.
+    pub gid: u32,
+}
+
 /// The most lines of a map (UID_GID_MAP_MAX_EXTENTS in include/linux/user_namespace.h, Linux 4.15).
 const MOST_RANGES: usize = 340;
 /// The id that means "none" ((uid_t) −1).
@@ -121,9 +130,32 @@ impl fmt::Display for Range {
     }
 }
 
-fn id(text: &str) -> Result<u32, String> {
+impl FromStr for Owner {
+    type Err = String;
+
+    fn from_str(text: &str) -> Result<Self, String> {
+        let number =
+            |text: &str| decimal(text).ok_or_else(|| format!("{text:?} is not an id; write UID:GID"));
+        let uid = number(text.split(':').next().unwrap_or_default())?;
+        let gid = text.split_once(':').map_or(Ok(uid), |(_, gid)| number(gid))?;
+        Ok(Self { uid, gid })
+    }
+}
+
+impl fmt::Display for Owner {
+    fn fmt(&self, f: &mut fmt::Formatter) -> fmt::Result {
+        write!(f, "{}:{}", self.uid, self.gid)
+    }
+}
+
+/// An id, if the text is one.
+fn decimal(text: &str) -> Option<u32> {
     let number = text.bytes().all(|byte| byte.is_ascii_digit()).then(|| text.parse().ok()).flatten();
-    number.filter(|id| *id != NO_ID).ok_or_else(|| {
+    number.filter(|id| *id != NO_ID)
+}
+
+fn id(text: &str) -> Result<u32, String> {
+    decimal(text).ok_or_else(|| {
         format!("{text:?} is not an id, 0 to {}; write an id, INSIDE:OUTSIDE:COUNT, auto or none", NO_ID - 1)
     })
 }
@@ -144,6 +176,15 @@ mod tests {
             Range { inside: 1, outside: 100_000, count: 65536 },
         ];
         assert_eq!("0:1000:1+1:100000:65536".parse(), Ok(Map::Ranges(ranges)));
+    }
+
+    #[test]
+    fn an_owner_has_a_group_of_the_same_number_unless_it_is_said() {
+        assert_eq!("7".parse(), Ok(Owner { uid: 7, gid: 7 }));
+        assert_eq!("7:8".parse(), Ok(Owner { uid: 7, gid: 8 }));
+        for text in ["", ":", "7:", ":8", "7:8:9", "root", "-1", "4294967295"] {
+            assert!(text.parse::<Owner>().is_err(), "{text}");
+        }
     }
 
     #[test]

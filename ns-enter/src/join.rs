@@ -3,10 +3,11 @@
 
 use std::{
     collections::{BTreeMap, btree_map::Entry},
+    ffi::{OsStr, OsString},
     fs,
     os::{
         fd::{AsFd, OwnedFd},
-        unix::fs::MetadataExt,
+        unix::{ffi::OsStrExt, fs::MetadataExt},
     },
     path::{Path, PathBuf},
 };
@@ -163,6 +164,19 @@ impl From<Process> for Joined {
         let shown = format!("join the {} namespace{plural} of process {}", names.join(", "), process.pid);
         Self { fd: process.fd, kinds: process.kinds, shown }
     }
+}
+
+/// The environment that the process was started with (proc_pid_environ(5)), name and value.
+pub(crate) fn environment_of(pid: u32) -> Result<Vec<(OsString, OsString)>> {
+    let process = Process::open(pid)?;
+    let path = format!("/proc/{pid}/environ");
+    let bytes = process.still(fs::read(&path).doing(|| format!("read {path}")))?;
+    let text = |bytes: &[u8]| OsStr::from_bytes(bytes).to_owned();
+    let variable = |word: &[u8]| {
+        let at = word.iter().position(|byte| *byte == b'=')?;
+        Some((text(&word[..at]), text(&word[at + 1..])))
+    };
+    Ok(bytes.split(|byte| *byte == 0).filter_map(variable).collect())
 }
 
 const NO_PROCESS: &str = "is there such a process?";

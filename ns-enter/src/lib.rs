@@ -24,7 +24,7 @@ mod userns;
 
 pub use args::Args;
 pub use details::Details;
-pub use idmap::{Map, Range};
+pub use idmap::{Map, Owner, Range};
 pub use keep::Keep;
 pub use kind::Kind;
 pub use namespaces::{HOSTNAME_MAX, Namespaces, Target, Want, hostname};
@@ -141,6 +141,9 @@ impl Link for NsEnter {
                 Propagation::Unchanged => {}
             }
         }
+        if let Some(owner) = self.details.owner {
+            steps.push(format!("let the user namespace belong to user and group {owner}"));
+        }
         steps.extend(self.user.iter().flat_map(UserNs::steps));
         if let Some(offsets) = self.namespaces.offsets {
             steps.push(format!("set the clocks by {offsets}"));
@@ -159,6 +162,9 @@ impl Link for NsEnter {
         }
         for keep in &self.details.keep {
             steps.push(format!("keep the {} namespace on {}", keep.kind, keep.file.display()));
+        }
+        if let Some(pid) = self.details.env_of {
+            steps.push(format!("take the environment of process {pid}"));
         }
         if let Some(file) = &self.details.pid_file {
             steps.push(format!("write the pid to {}", file.display()));
@@ -188,9 +194,12 @@ impl Link for NsEnter {
         }
         self.details.check(&self.namespaces)?;
         if self.has_new(Kind::User) {
-            let user = UserNs::new(&self.namespaces.map, self.details.gid_map.as_ref())?;
+            let user = UserNs::new(&self.namespaces.map, self.details.gid_map.as_ref(), self.details.owner)?;
             if user.needs_supervisor() {
                 launch.act_beside();
+            }
+            if self.details.owner.is_some() {
+                launch.act_before_birth();
             }
             self.user = Some(user);
         }
@@ -209,6 +218,9 @@ impl Link for NsEnter {
             launch.propagation = propagation;
         }
         launch.init |= self.details.init;
+        if let Some(pid) = self.details.env_of {
+            launch.environment = Some(join::environment_of(pid)?);
+        }
         if let Some(timeout) = self.details.timeout() {
             launch.limit_time(timeout);
         }
@@ -230,7 +242,10 @@ impl Link for NsEnter {
     }
 
     fn before_birth(&mut self) -> Result<()> {
-        if self.joins_first { self.join() } else { Ok(()) }
+        if self.joins_first {
+            self.join()?;
+        }
+        self.details.owner.map_or(Ok(()), userns::make_for)
     }
 
     fn beside(&mut self, child: Pid) -> Result<()> {
@@ -239,7 +254,13 @@ impl Link for NsEnter {
 
     fn enter(&mut self) -> Result<()> {
         if let Some(user) = &self.user {
-            user.enter()?;
+            user.map_itself()?;
+        }
+        if self.has_new(Kind::Time) {
+            timens::make(self.namespaces.offsets)?;
+        }
+        if let Some(user) = &self.user {
+            user.become_mapped()?;
         }
         if !self.joins_first {
             self.join()?;
@@ -248,9 +269,6 @@ impl Link for NsEnter {
             unshare(CloneFlags::CLONE_NEWCGROUP)
                 .doing(|| "new cgroup namespace".into())
                 .remedy(Errno::EPERM, "run as root, or add user")?;
-        }
-        if self.has_new(Kind::Time) {
-            timens::make(self.namespaces.offsets)?;
         }
         if let Some(place) = self.proc() {
             proc::mount_on(place)?;

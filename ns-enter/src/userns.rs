@@ -3,12 +3,12 @@
 use chain::{Doing, Remedy, Result};
 use nix::{
     errno::Errno,
-    unistd::{Gid, Pid, Uid, getegid, geteuid, setgroups, setresgid, setresuid},
+    unistd::{Gid, Pid, Uid, getegid, geteuid, setegid, seteuid, setgroups, setresgid, setresuid},
 };
 
 use crate::{
     forbidden,
-    idmap::{Map, Range},
+    idmap::{Map, Owner, Range},
     proc::Proc,
     subid::Ids,
 };
@@ -42,9 +42,10 @@ enum Writer {
 
 impl UserNs {
     /// Finds the ranges, and who can write them.
-    pub(crate) fn new(map: &Map, gid_map: Option<&Map>) -> Result<Self> {
+    pub(crate) fn new(map: &Map, gid_map: Option<&Map>, owner: Option<Owner>) -> Result<Self> {
         let proc = Proc::open()?;
-        let (uid, gid) = (geteuid().as_raw(), getegid().as_raw());
+        let (uid, gid) =
+            owner.map_or((geteuid().as_raw(), getegid().as_raw()), |owner| (owner.uid, owner.gid));
         let ranges = |ids: Ids, asked: &str, map: &Map, own| match map {
             Map::Own(id) => Ok(vec![Range { inside: *id, outside: own, count: 1 }]),
             Map::Auto => ids.auto(asked, uid, own),
@@ -61,14 +62,19 @@ impl UserNs {
             [range] => range.outside == own && range.count == 1,
             _ => false,
         };
-        let writer = if is_own(&uids, uid) && is_own(&gids, gid) {
+        let writer = if owner.is_none() && is_own(&uids, uid) && is_own(&gids, gid) {
             Writer::Itself
         } else if effective_capabilities(&proc)? & SET_IDS == SET_IDS {
             Writer::Supervisor
         } else {
             Writer::Programs
         };
-        let (user, group) = (first_unless_mapped(&uids, uid), first_unless_mapped(&gids, gid));
+        let (mut user, mut group) = (first_unless_mapped(&uids, uid), first_unless_mapped(&gids, gid));
+        if owner.is_some() {
+            // Only the effective ids are the owner's by then.
+            user = user.or_else(|| inside(&uids, uid));
+            group = group.or_else(|| inside(&gids, gid));
+        }
         Ok(Self { uids, gids, writer, proc, user, group })
     }
 
@@ -90,8 +96,8 @@ impl UserNs {
         Ok(())
     }
 
-    /// In the new namespace: the maps that the process writes itself, and its ids.
-    pub(crate) fn enter(&self) -> Result<()> {
+    /// In the new namespace: the maps that the process writes itself.
+    pub(crate) fn map_itself(&self) -> Result<()> {
         if self.writer == Writer::Itself {
             if !self.gids.is_empty() {
                 self.write("self", "setgroups", "deny")?;
@@ -101,6 +107,13 @@ impl UserNs {
                 self.write("self", Ids::Users.map_file(), &lines(&self.uids))?;
             }
         }
+        Ok(())
+    }
+
+    /// In the new namespace, once it is mapped: becomes who NEXT is. From then on the files in
+    /// /proc/self are out of reach until exec (PR_SET_DUMPABLE in prctl(2)), and so is this process for
+    /// those who are the same outside.
+    pub(crate) fn become_mapped(&self) -> Result<()> {
         become_ids(self.user, self.group)
     }
 
@@ -149,6 +162,22 @@ fn first_unless_mapped(ranges: &[Range], own: u32) -> Option<u32> {
     let holds_root = ranges.iter().any(|range| range.inside == 0);
     ranges.first().map(|range| if holds_root { 0 } else { range.inside })
 }
+
+/// What the map makes of an id outside.
+fn inside(ranges: &[Range], outside: u32) -> Option<u32> {
+    let range = ranges.iter().find(|range| range.holds_outside(outside))?;
+    Some(range.inside + (outside - range.outside))
+}
+
+/// Lets the user namespaces that this process makes from now on belong to `owner`: that is whoever it
+/// is effectively (create_user_ns() in kernel/user_namespace.c, Linux 6.18).
+pub(crate) fn make_for(owner: Owner) -> Result<()> {
+    let doing = || format!("--owner {owner}");
+    setegid(Gid::from_raw(owner.gid)).doing(doing).remedy(Errno::EPERM, ONLY_ROOT)?;
+    seteuid(Uid::from_raw(owner.uid)).doing(doing).remedy(Errno::EPERM, ONLY_ROOT)
+}
+
+const ONLY_ROOT: &str = "only root may give a user namespace away";
 
 /// Becomes root in the user namespace that was just joined, if the own ids have no name there, and it
 /// has a root.

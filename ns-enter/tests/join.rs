@@ -122,3 +122,17 @@ fn a_process_that_has_ended_is_named() {
     let pid = ended.id();
     run.stderr(format!("ns-enter: join process {pid}: No such process; is there such a process?\n"));
 }
+
+#[test]
+fn the_environment_of_a_process_is_taken_with_its_path() {
+    let scene = Scene::new();
+    let bin = scene.tree("there", &[("only-there", "#!/bin/bash\necho $A, $B, $C\n")]);
+    let only = bin.join("only-there");
+    std::fs::set_permissions(only, std::os::unix::fs::PermissionsExt::from_mode(0o755)).expect("chmod");
+    let script = "export C=c; coproc env -i PATH=$PWD/there A=a=b B='c d' /usr/bin/tail -f /dev/null; \
+                  while [ $(cat /proc/$COPROC_PID/comm) != tail ]; do :; done; \
+                  for kinds in uts pid; do ns-enter --env-of $COPROC_PID $kinds -- only-there; done; kill $COPROC_PID";
+    scene.script(script).assert().stdout("a=b, c d,\na=b, c d,\n");
+    let run = scene.tool("ns-enter").args(["--env-of", "99999999", "uts", "--", "true"]).assert().code(125);
+    run.stderr("ns-enter: join process 99999999: No such process; is there such a process?\n");
+}

@@ -32,6 +32,49 @@ fn root_maps_ranges_and_a_caller_who_is_in_none_becomes_root_inside() {
 }
 
 #[test]
+fn root_makes_one_that_belongs_to_another_who_may_then_join_it() {
+    let scene = Scene::new();
+    let owned = format!("ns-enter --owner 54321 user=0:100000:10,uts,pid,mnt,net,time -- sh -c \"{WHO}\"");
+    let map = " 0 100000 10\n";
+    scene.script(&owned).assert().success().stdout(format!("{map}{map}allow\n0\n0\n"));
+    let default = format!("ns-enter --owner 54321:7 user -- sh -c \"{WHO}; id -G\"");
+    let maps = " 0 54321 1\n 0 7 1\nallow\n0\n0\n0\n";
+    scene.script(&default).assert().success().stdout(maps);
+
+    // Copies the programs to where that user may reach them.
+    scene.script_as_user("true").assert().success();
+    let join = "mkfifo info; \
+                ns-enter --owner 54321 --info-fd 3 user=0:100000:10,uts=owned -- sleep 1000 3>info & box=$!; \
+                read -r json <info; pid=${json#*:}; pid=${pid%%,*}; \
+                setpriv --reuid=54321 --regid=54321 --clear-groups bin/ns-enter all@$pid -- sh -c 'id -u; hostname'; \
+                kill $box; wait $box 2>/dev/null";
+    scene.script(join).assert().stdout("0\nowned\n");
+}
+
+#[test]
+fn what_owner_cannot_do_is_said() {
+    let scene = Scene::new();
+    for (words, why) in [
+        ("--owner 7 uts", "--owner: there is no new user namespace; add user"),
+        ("--owner 7 user,time=+1h", "--owner: the clocks cannot be set for another user"),
+        ("--owner 7: user", "--owner 7:: \"\" is not an id; write UID:GID"),
+    ] {
+        let run = scene.script(&format!("ns-enter {words} -- echo ran")).assert().code(125).stdout("");
+        run.stderr(format!("ns-enter: {why}\n"));
+    }
+    let run = scene.script_as_user("ns-enter --owner 7 user -- echo ran").assert().code(125).stdout("");
+    run.stderr("ns-enter: --owner 7:7: Operation not permitted; only root may give a user namespace away\n");
+}
+
+#[test]
+fn clocks_are_set_also_where_the_caller_becomes_another() {
+    let scene = Scene::new();
+    let script =
+        "ns-enter user=0:100000:10,time=+1d -- sh -c 'id -u; tr -s \" \" </proc/self/timens_offsets'";
+    scene.script(script).assert().success().stdout("0\nmonotonic 86400 0\nboottime 86400 0\n");
+}
+
+#[test]
 fn without_a_map_nobody_has_a_name() {
     let scene = Scene::new();
     let run = scene.script(&format!("ns-enter user=none -- sh -c \"{WHO}\"")).assert().success();
