@@ -10,12 +10,12 @@ use crate::{
     inside::Inside,
 };
 
-/// All groups. `programs` has this project's programs, `floor` what is written for comparison alone.
-pub(crate) fn all(programs: &Path, floor: &Path) -> Vec<Group> {
-    vec![ns_enter(programs, floor)]
+/// All groups. The directory `programs` has this project's programs, and those for comparison alone.
+pub(crate) fn all(programs: &Path) -> Vec<Group> {
+    vec![ns_enter(programs)]
 }
 
-fn ns_enter(programs: &Path, floor: &Path) -> Group {
+fn ns_enter(programs: &Path) -> Group {
     let gives = || Inside::new(&["uts", "pid", "mnt", "ipc"]);
     let of_ours = |name: &str, words: &str| line(programs.join(name).as_os_str(), words);
     let unshare = line(OsStr::new("unshare"), "-u -p -m -i -f --mount-proc");
@@ -27,7 +27,7 @@ fn ns_enter(programs: &Path, floor: &Path) -> Group {
         reference: Contestant::new("unshare", unshare, gives()),
         others: vec![
             Contestant::new("ns-enter", of_ours("ns-enter", "uts,pid,mnt,ipc --"), gives()),
-            Contestant::new("floor", [floor.as_os_str()], gives()),
+            Contestant::new("floor", [programs.join("floor")], gives()),
             Contestant::new("no box", nothing, Inside::default()),
         ],
     }

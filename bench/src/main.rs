@@ -30,12 +30,9 @@ struct Args {
     /// One more contestant, such as "old/ns-enter uts,pid,mnt,ipc --"; may be repeated
     #[arg(long, value_name = "COMMAND")]
     also: Vec<String>,
-    /// Where the programs are
+    /// Where the programs and the floor are
     #[arg(long, value_name = "DIR", hide = true)]
     programs: PathBuf,
-    /// The program that makes the box and does nothing else
-    #[arg(long, value_name = "FILE", hide = true)]
-    floor: PathBuf,
     /// The groups to run; all if none is named
     #[arg(value_name = "GROUP")]
     groups: Vec<String>,
@@ -53,7 +50,7 @@ fn main() -> ExitCode {
 
 /// Fails as well if a contestant of ours, or the one that the others are compared with, did not count.
 fn run(args: &Args) -> Result<ExitCode, String> {
-    let mut groups = groups::all(&args.programs, &args.floor);
+    let mut groups = groups::all(&args.programs);
     if let Some(unknown) = args.groups.iter().find(|name| groups.iter().all(|group| group.name != **name)) {
         let known: Vec<_> = groups.iter().map(|group| group.name).collect();
         return Err(format!("{unknown}: no such group; there are: {}", known.join(", ")));
