@@ -43,6 +43,18 @@ fn a_command_that_cannot_be_run_is_126_and_says_why() {
 }
 
 #[test]
+fn a_standard_descriptor_that_the_caller_closed_stays_closed() {
+    let scene = Scene::new();
+    for kinds in ["uts", "pid,mnt"] {
+        let count = "n=0; for fd in 0 1 2; do [ ! -e /proc/self/fd/$fd ] || n=$((n + 1)); done; exit $n";
+        for (closed, open) in [("<&-", 2), (">&-", 2), ("2>&-", 2), ("<&- >&- 2>&-", 0)] {
+            let line = format!("ns-enter {kinds} -- bash -c '{count}' {closed}");
+            scene.script(&line).assert().code(open);
+        }
+    }
+}
+
+#[test]
 fn a_signal_that_killed_the_command_is_what_the_shell_sees() {
     let scene = Scene::new();
     for kind in BOTH {
