@@ -43,6 +43,17 @@ fn a_command_that_cannot_be_run_is_126_and_says_why() {
 }
 
 #[test]
+fn a_name_longer_than_a_pipe_holds_does_not_hang() {
+    let scene = Scene::new();
+    for kind in BOTH {
+        let name = "x".repeat(100_000);
+        let run = scene.tool("ns-enter").args([kind, "--", name.as_str()]).assert().code(126);
+        let said = String::from_utf8_lossy(&run.get_output().stderr).into_owned();
+        assert!(said.starts_with("ns-enter: run xxx"), "{kind}: {}", said.len());
+    }
+}
+
+#[test]
 fn a_standard_descriptor_that_the_caller_closed_stays_closed() {
     let scene = Scene::new();
     for kinds in ["uts", "pid,mnt"] {
