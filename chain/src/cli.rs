@@ -1,6 +1,7 @@
 //! The command line that every program shares, and the one `main` that they all call.
 
 use std::{
+    env,
     ffi::{OsStr, OsString},
     io::{self, Write},
     os::{fd::RawFd, unix::ffi::OsStrExt},
@@ -97,7 +98,7 @@ pub fn text<'a>(what: &str, word: &'a OsStr) -> Result<&'a str> {
 
 /// The whole of a program's main.rs, which has `#![no_main]`: the C library calls this `main` without
 /// Rust's start-up in between. What that does (it reads /proc/self/maps, and sets up a stack and handlers
-/// to tell of a stack overflow) takes a tenth of a launch, and nothing here needs it.
+/// to tell of a stack overflow) takes a twentieth of a launch, and nothing here needs it.
 #[macro_export]
 macro_rules! main {
     ($tool:ty) => {
@@ -111,8 +112,13 @@ macro_rules! main {
 /// Runs a program from its command line to its exit status.
 pub fn main<T: Tool>() -> u8 {
     sys::start::settle();
-    let name = T::command().get_name().to_owned();
-    let ending = match T::try_parse() {
+    // Described once: what clap makes of a description takes longer than the parsing.
+    let mut command = T::command();
+    let name = command.get_name().to_owned();
+    let parsed = command
+        .try_get_matches_from_mut(env::args_os())
+        .and_then(|matches| T::from_arg_matches(&matches).map_err(|error| error.format(&mut command)));
+    let ending = match parsed {
         Ok(tool) => tool.job().and_then(run),
         Err(usage) => help_or_usage_error(&name, &usage),
     };
