@@ -17,6 +17,30 @@ need_root() {
     ((EUID == 0)) || die "making namespaces, groups and mounts needs root; run it as root"
 }
 
+# install_packages PACKAGE...: those of them that are missing.
+install_packages() {
+    local package missing=()
+    command -v dpkg-query >/dev/null || die "this is for Debian; elsewhere install: $*"
+    for package; do
+        [[ $(dpkg-query --show --showformat='${db:Status-Status}' "$package" 2>/dev/null) == installed ]] ||
+            missing+=("$package")
+    done
+    if ((${#missing[@]} == 0)); then
+        echo "packages: all are installed"
+        return
+    fi
+    ((EUID == 0)) || die "installing packages needs root; as root: apt-get install ${missing[*]}"
+    echo "packages: installing ${missing[*]}"
+    apt-get update -qq
+    DEBIAN_FRONTEND=noninteractive apt-get install -qq --no-install-recommends "${missing[@]}" >/dev/null
+}
+
+build_programs() {
+    command -v cargo >/dev/null || die "cargo is missing; install Rust first"
+    echo "programs: building target/release"
+    cargo build --release --workspace --locked --quiet --manifest-path "$repo/Cargo.toml"
+}
+
 # What the caller prints on stdout stays its own.
 setup_if_missing() {
     [[ -x $repo/target/release/box-run && -d $rootfs && -d $sqlite && -d $repo/target/vm ]] ||

@@ -1,7 +1,5 @@
 //! `box-run`: see the library's documentation and box-run(1).
 
-use std::process::ExitCode;
+#![no_main]
 
-fn main() -> ExitCode {
-    chain::main::<box_run::Args>()
-}
+chain::main!(box_run::Args);

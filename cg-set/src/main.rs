@@ -1,7 +1,5 @@
 //! `cg-set`: see the library's documentation and cg-set(1).
 
-use std::process::ExitCode;
+#![no_main]
 
-fn main() -> ExitCode {
-    chain::main::<cg_set::Args>()
-}
+chain::main!(cg_set::Args);

@@ -10,7 +10,7 @@ use std::{
 
 use nix::{
     errno::Errno,
-    fcntl::OFlag,
+    fcntl::{FcntlArg, OFlag, fcntl},
     poll::{PollFd, PollFlags, PollTimeout, poll},
     sys::signal::Signal,
     unistd::pipe2,
@@ -49,8 +49,10 @@ const INIT_RUNS: u8 = b'i';
 const STOPPED: u8 = b's';
 const FAILED_WORD: u8 = b'f';
 
-/// Tells the supervisor; if nobody listens, there is nobody to tell.
+/// Tells the supervisor; if nobody listens, there is nobody to tell. It may look at the pipe only after
+/// the end of the child, so what is longer than a pipe holds (64 KiB, pipe(7)) is cut off.
 pub(crate) fn tell(mut report: &File, word: &Word) {
+    let _ = fcntl(report, FcntlArg::F_SETFL(OFlag::O_NONBLOCK));
     let bytes = match word {
         Word::Ready => vec![READY],
         Word::InitRuns => vec![INIT_RUNS],

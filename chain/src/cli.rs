@@ -1,10 +1,10 @@
 //! The command line that every program shares, and the one `main` that they all call.
 
 use std::{
+    env,
     ffi::{OsStr, OsString},
     io::{self, Write},
     os::{fd::RawFd, unix::ffi::OsStrExt},
-    process::ExitCode,
 };
 
 use nix::errno::Errno;
@@ -96,19 +96,38 @@ pub fn text<'a>(what: &str, word: &'a OsStr) -> Result<&'a str> {
     word.to_str().ok_or_else(|| Error::new(format!("{what} {}", word.display()), "not UTF-8"))
 }
 
+/// The whole of a program's main.rs, which has `#![no_main]`: the C library calls this `main` without
+/// Rust's start-up in between. What that does (it reads /proc/self/maps, and sets up a stack and handlers
+/// to tell of a stack overflow) takes a twentieth of a launch, and nothing here needs it.
+#[macro_export]
+macro_rules! main {
+    ($tool:ty) => {
+        #[unsafe(no_mangle)]
+        extern "C" fn main() -> std::ffi::c_int {
+            $crate::main::<$tool>().into()
+        }
+    };
+}
+
 /// Runs a program from its command line to its exit status.
-pub fn main<T: Tool>() -> ExitCode {
-    let name = T::command().get_name().to_owned();
-    let ending = match T::try_parse() {
+pub fn main<T: Tool>() -> u8 {
+    sys::start::settle();
+    // Described once: what clap makes of a description takes longer than the parsing.
+    let mut command = T::command();
+    let name = command.get_name().to_owned();
+    let parsed = command
+        .try_get_matches_from_mut(env::args_os())
+        .and_then(|matches| T::from_arg_matches(&matches).map_err(|error| error.format(&mut command)));
+    let ending = match parsed {
         Ok(tool) => tool.job().and_then(run),
         Err(usage) => help_or_usage_error(&name, &usage),
     };
     match ending {
         Ok(Ending::Killed(signal)) => signals::die_of(signal),
-        Ok(ending) => ExitCode::from(ending.status()),
+        Ok(ending) => ending.status(),
         Err(error) => {
             complain(&name, &error);
-            ExitCode::from(error.status())
+            error.status()
         }
     }
 }

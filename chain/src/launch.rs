@@ -155,7 +155,8 @@ impl Plan {
                 let first = launch.namespaces.contains(CloneFlags::CLONE_NEWPID);
                 let receiver = if first { Receiver::first_of_namespace() } else { Receiver::plain() };
                 let gate = gate.map(|gate| gate.writer);
-                Ok(Child::new(pid, receiver, signals, Report::new(report.reader), gate))
+                let child = Child::new(pid, receiver, signals, Report::new(report.reader), gate);
+                Ok(if launch.init || launch.waits_before_next() { child.that_talks() } else { child })
             }
             Some(Side::Child) => {
                 drop(report.reader);

@@ -68,7 +68,7 @@ impl Signals {
     }
 }
 
-/// Rust's start-up ignores SIGPIPE; NEXT gets what the tool's caller had.
+/// The tool ignores SIGPIPE; NEXT gets what the tool's caller had.
 pub(crate) fn restore_sigpipe() -> Result<()> {
     sys::disposition(Signal::SIGPIPE, sys::start::sigpipe_was_ignored())
         .map(drop)

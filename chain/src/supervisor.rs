@@ -30,6 +30,8 @@ pub(crate) struct Child<'a> {
     receiver: Receiver,
     signals: &'a Signals,
     report: Report,
+    /// Words come that must be heard at once, not only the last one.
+    talks: bool,
     gate: Option<File>,
     /// Where an init tells that NEXT was stopped; a supervisor stops as well.
     outside: Option<&'a File>,
@@ -72,6 +74,7 @@ impl<'a> Child<'a> {
             receiver,
             signals,
             report,
+            talks: false,
             gate,
             outside: None,
             deadline: None,
@@ -86,6 +89,12 @@ impl<'a> Child<'a> {
     /// The same child as an init sees it, which reaps all that ends and tells of stops `outside`.
     pub(crate) fn of_init(mut self, outside: &'a File) -> Self {
         self.outside = Some(outside);
+        self
+    }
+
+    /// The same child, which tells how far it is, or that NEXT was stopped.
+    pub(crate) fn that_talks(mut self) -> Self {
+        self.talks = true;
         self
     }
 
@@ -157,15 +166,17 @@ impl<'a> Child<'a> {
 
     fn sleep(&self, also: Option<BorrowedFd>) -> Result<Ready> {
         let of = |fd| PollFd::new(fd, PollFlags::POLLIN);
+        if !self.talks && self.report.fd().is_some() {
+            // What the pipe says is looked at after a signal, and the end of the child is one. To be
+            // woken because exec closes it would only take time away from NEXT.
+            wait_on(&mut [of(self.signals.fd())], self.patience())?;
+        }
         let mut fds = vec![of(self.signals.fd())];
         fds.extend(self.report.fd().map(of));
         let report = fds.len() - 1;
         fds.extend(also.map(of));
         let also = fds.len() - 1;
-        match poll(&mut fds, self.patience()) {
-            Ok(_) | Err(Errno::EINTR) => {}
-            Err(errno) => return Err(errno).doing(|| "wait for the child".into()),
-        }
+        wait_on(&mut fds, self.patience())?;
         let ready = |at: usize| fds[at].any().unwrap_or(false);
         Ok(Ready {
             signals: ready(0),
@@ -294,6 +305,13 @@ struct Ready {
     signals: bool,
     report: bool,
     also: bool,
+}
+
+fn wait_on(fds: &mut [PollFd], patience: PollTimeout) -> Result<()> {
+    match poll(fds, patience) {
+        Ok(_) | Err(Errno::EINTR) => Ok(()),
+        Err(errno) => Err(errno).doing(|| "wait for the child".into()),
+    }
 }
 
 /// The kernel keeps the low eight bits (exit(3)).

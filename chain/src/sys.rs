@@ -165,33 +165,37 @@ pub(crate) fn mount_setattr(
     Errno::result(done).map(drop)
 }
 
-/// What the caller gave to this program, before Rust's start-up changed it for itself: that ignores
-/// SIGPIPE, and opens /dev/null for a standard descriptor that is closed. NEXT must get what the
-/// caller had, as it does from env(1).
+/// What the caller gave to this program and the program changes for itself, as Rust's own start-up would:
+/// it ignores SIGPIPE, and opens /dev/null for a standard descriptor that is closed, so that no file of
+/// ours becomes one. NEXT must get what the caller had, as it does from env(1).
 pub(crate) mod start {
     use std::{
         os::fd::RawFd,
         sync::atomic::{AtomicBool, Ordering},
     };
 
+    use nix::sys::signal::Signal;
+
     static SIGPIPE_IGNORED: AtomicBool = AtomicBool::new(false);
     static CLOSED: [AtomicBool; 3] = [const { AtomicBool::new(false) }; 3];
 
-    extern "C" fn remember() {
-        // SAFETY: sigaction is plain data; a null new action only reads the old one.
-        let mut old: libc::sigaction = unsafe { std::mem::zeroed() };
-        // SAFETY: `old` lives through the call.
-        let read = unsafe { libc::sigaction(libc::SIGPIPE, std::ptr::null(), &raw mut old) };
-        SIGPIPE_IGNORED.store(read == 0 && old.sa_sigaction == libc::SIG_IGN, Ordering::Relaxed);
+    /// Makes both changes. Called first of all.
+    pub(crate) fn settle() {
         for (fd, closed) in (0..).zip(&CLOSED) {
-            closed.store(super::check_open(fd).is_err(), Ordering::Relaxed);
+            if super::check_open(fd).is_err() {
+                closed.store(true, Ordering::Relaxed);
+                // SAFETY: the path is a string that lives on. The lowest free number is `fd`, as those
+                // below it are open by now.
+                let null = unsafe { libc::open(c"/dev/null".as_ptr(), libc::O_RDWR) };
+                if null != fd {
+                    // Nowhere is safe to write to.
+                    super::exit_now(crate::FAILED);
+                }
+            }
         }
+        let was_ignored = super::disposition(Signal::SIGPIPE, true);
+        SIGPIPE_IGNORED.store(was_ignored == Ok(true), Ordering::Relaxed);
     }
-
-    // The loader runs this before Rust's own start-up.
-    #[used]
-    #[unsafe(link_section = ".init_array")]
-    static REMEMBER: extern "C" fn() = remember;
 
     /// Whether SIGPIPE was ignored.
     pub(crate) fn sigpipe_was_ignored() -> bool {

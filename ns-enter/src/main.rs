@@ -1,7 +1,5 @@
 //! `ns-enter`: see the library's documentation and ns-enter(1).
 
-use std::process::ExitCode;
+#![no_main]
 
-fn main() -> ExitCode {
-    chain::main::<ns_enter::Args>()
-}
+chain::main!(ns_enter::Args);

@@ -43,6 +43,29 @@ fn a_command_that_cannot_be_run_is_126_and_says_why() {
 }
 
 #[test]
+fn a_name_longer_than_a_pipe_holds_does_not_hang() {
+    let scene = Scene::new();
+    for kind in BOTH {
+        let name = "x".repeat(100_000);
+        let run = scene.tool("ns-enter").args([kind, "--", name.as_str()]).assert().code(126);
+        let said = String::from_utf8_lossy(&run.get_output().stderr).into_owned();
+        assert!(said.starts_with("ns-enter: run xxx"), "{kind}: {}", said.len());
+    }
+}
+
+#[test]
+fn a_standard_descriptor_that_the_caller_closed_stays_closed() {
+    let scene = Scene::new();
+    for kinds in ["uts", "pid,mnt"] {
+        let count = "n=0; for fd in 0 1 2; do [ ! -e /proc/self/fd/$fd ] || n=$((n + 1)); done; exit $n";
+        for (closed, open) in [("<&-", 2), (">&-", 2), ("2>&-", 2), ("<&- >&- 2>&-", 0)] {
+            let line = format!("ns-enter {kinds} -- bash -c '{count}' {closed}");
+            scene.script(&line).assert().code(open);
+        }
+    }
+}
+
+#[test]
 fn a_signal_that_killed_the_command_is_what_the_shell_sees() {
     let scene = Scene::new();
     for kind in BOTH {

@@ -1,7 +1,5 @@
 //! `ovl-mount`: see the library's documentation and ovl-mount(1).
 
-use std::process::ExitCode;
+#![no_main]
 
-fn main() -> ExitCode {
-    chain::main::<ovl_mount::Args>()
-}
+chain::main!(ovl_mount::Args);

@@ -1,7 +1,5 @@
 //! `root-enter`: see the library's documentation and root-enter(1).
 
-use std::process::ExitCode;
+#![no_main]
 
-fn main() -> ExitCode {
-    chain::main::<root_enter::Args>()
-}
+chain::main!(root_enter::Args);

@@ -1,0 +1,136 @@
+//! What a run found: a table for people, JSON for programs.
+
+use std::{fmt, fs, thread};
+
+use serde::Serialize;
+
+use crate::stats::{Ratio, median, ratio};
+
+#[derive(Debug, Serialize)]
+pub(crate) struct Report {
+    pub(crate) kernel: String,
+    pub(crate) processors: usize,
+    pub(crate) rounds: usize,
+    pub(crate) groups: Vec<GroupReport>,
+}
+
+#[derive(Debug, Serialize)]
+pub(crate) struct GroupReport {
+    pub(crate) name: &'static str,
+    pub(crate) what: &'static str,
+    /// The one by whose median the others' are divided.
+    pub(crate) reference: String,
+    pub(crate) contestants: Vec<Line>,
+}
+
+#[derive(Debug, Serialize)]
+pub(crate) struct Line {
+    pub(crate) name: String,
+    pub(crate) command: String,
+    #[serde(flatten)]
+    pub(crate) result: Outcome,
+}
+
+impl Line {
+    pub(crate) fn counts(&self) -> bool {
+        matches!(self.result, Outcome::Measured { .. })
+    }
+}
+
+#[derive(Debug, Serialize)]
+#[serde(untagged)]
+pub(crate) enum Outcome {
+    Measured {
+        median_us: f64,
+        #[serde(flatten)]
+        ratio: Ratio,
+    },
+    /// It does not give what the others give, for this reason.
+    NotCounted { not_counted: String },
+}
+
+impl Outcome {
+    pub(crate) fn of(times: &[f64], reference: &[f64]) -> Self {
+        Self::Measured { median_us: median(times), ratio: ratio(times, reference) }
+    }
+}
+
+impl Report {
+    pub(crate) fn of_this_machine(rounds: usize) -> Self {
+        let kernel = fs::read_to_string("/proc/sys/kernel/osrelease").unwrap_or_default();
+        let processors = thread::available_parallelism().map_or(1, Into::into);
+        Self { kernel: kernel.trim().into(), processors, rounds, groups: Vec::new() }
+    }
+}
+
+impl fmt::Display for Report {
+    fn fmt(&self, f: &mut fmt::Formatter) -> fmt::Result {
+        let Self { kernel, processors, rounds, groups } = self;
+        writeln!(f, "{rounds} rounds, interleaved; Linux {kernel}, {processors} processors")?;
+        groups.iter().try_for_each(|group| write!(f, "\n{group}"))
+    }
+}
+
+impl fmt::Display for GroupReport {
+    fn fmt(&self, f: &mut fmt::Formatter) -> fmt::Result {
+        let width = self.contestants.iter().map(|line| line.name.chars().count()).max().unwrap_or(0);
+        let pad = " ".repeat(width);
+        writeln!(f, "{}: {}", self.name, self.what)?;
+        writeln!(f, "  {pad}     median  of {}'s (95 % interval)", self.reference)?;
+        for line in &self.contestants {
+            write!(f, "  {:width$}  ", line.name)?;
+            match &line.result {
+                Outcome::Measured { median_us, ratio: Ratio { value, low, high } } => {
+                    write!(f, "{median_us:>6.0} us  {value:.3} ({low:.3} to {high:.3})")?;
+                }
+                Outcome::NotCounted { not_counted } => write!(f, "not counted: {not_counted}")?,
+            }
+            writeln!(f, "  {}", line.command)?;
+        }
+        Ok(())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn report() -> Report {
+        let line =
+            |name: &str, command: &str, result| Line { name: name.into(), command: command.into(), result };
+        let contestants = vec![
+            line(
+                "unshare",
+                "unshare -u true",
+                Outcome::of(&[1000.0, 1200.0, 1100.0], &[1000.0, 1200.0, 1100.0]),
+            ),
+            line("ours", "ours uts true", Outcome::of(&[500.0, 600.0, 550.0], &[1000.0, 1200.0, 1100.0])),
+            line("none", "env true", Outcome::NotCounted { not_counted: "gives nothing".into() }),
+        ];
+        let group = GroupReport { name: "uts", what: "a name", reference: "unshare".into(), contestants };
+        Report { kernel: "6.1".into(), processors: 2, rounds: 3, groups: vec![group] }
+    }
+
+    #[test]
+    fn the_table_has_a_line_for_each() {
+        let expected = "\
+3 rounds, interleaved; Linux 6.1, 2 processors
+
+uts: a name
+              median  of unshare's (95 % interval)
+  unshare    1100 us  1.000 (1.000 to 1.000)  unshare -u true
+  ours        550 us  0.500 (0.500 to 0.500)  ours uts true
+  none     not counted: gives nothing  env true
+";
+        assert_eq!(report().to_string(), expected);
+    }
+
+    #[test]
+    fn json_has_the_same() {
+        let json = serde_json::to_value(report()).expect("plain data");
+        let ours = &json["groups"][0]["contestants"][1];
+        assert_eq!(ours["ratio"], 0.5);
+        assert_eq!(ours["median_us"], 550.0);
+        assert_eq!(json["groups"][0]["contestants"][2]["not_counted"], "gives nothing");
+    }
+}
