@@ -209,6 +209,28 @@ fn a_pid_asks_for_the_namespaces_of_that_process_only() {
 }
 
 #[test]
+fn a_pid_and_json_go_together() {
+    let scene = Scene::new();
+    let holder = Holder::new(&scene, "ns-enter uts,pid,mnt --");
+    let json = shown(&scene, &["--list", &holder.pid.to_string(), "--json"]);
+    let listing: Value = serde_json::from_str(&json).expect("JSON");
+    let all = listing["namespaces"].as_array().expect("namespaces");
+    let inodes =
+        ["user", "uts", "ipc", "net", "cgroup", "time", "pid", "mnt"].map(|kind| holder.namespace(kind));
+    let mut listed: Vec<_> = all.iter().map(|entry| entry["inode"].as_u64().expect("inode")).collect();
+    listed.sort_unstable();
+    let mut inodes = inodes.to_vec();
+    inodes.sort_unstable();
+    assert_eq!(listed, inodes);
+    let whole = shown(&scene, &["--list", "--json"]);
+    for kind in ["uts", "pid", "mnt"] {
+        // Of these nobody else is in, so that both know the same.
+        assert_eq!(entry(&json, holder.namespace(kind)), entry(&whole, holder.namespace(kind)));
+        assert_eq!(entry(&json, holder.namespace(kind))["pid"], holder.pid);
+    }
+}
+
+#[test]
 fn a_namespace_that_only_children_are_in_has_a_line_of_its_own() {
     let scene = Scene::new();
     let wait = "tail -f /dev/null & echo ready; read line; kill -KILL $!; wait 2>/dev/null";

@@ -46,6 +46,30 @@ fn a_host_name_set_inside_does_not_reach_the_host() {
 }
 
 #[test]
+fn a_domain_name_is_set_inside_only() {
+    let scene = Scene::new();
+    let show = "cat /proc/sys/kernel/domainname /proc/sys/kernel/hostname";
+    let name = "d".repeat(64);
+    let script = format!(
+        "{show} >before; ns-enter --domain {name} uts=web -- {show}; {show} | cmp - before && echo as before"
+    );
+    scene.script(&script).assert().success().stdout(format!("{name}\nweb\nas before\n"));
+}
+
+#[test]
+fn a_domain_name_that_is_empty_or_too_long_is_refused() {
+    let scene = Scene::new();
+    let long = "d".repeat(65);
+    let too_long = format!("domain name {long:?}: 65 bytes long; the kernel takes at most 64\n");
+    for (name, why) in [("", "domain name \"\": empty\n"), (&long, &too_long)] {
+        let run = scene.tool("ns-enter").args(["--domain", name, "uts", "--", "echo", "ran"]).assert();
+        let run = run.code(125).stdout("");
+        let said = String::from_utf8_lossy(&run.get_output().stderr).into_owned();
+        assert!(said.starts_with("ns-enter: --domain") && said.ends_with(why), "{said}");
+    }
+}
+
+#[test]
 fn without_a_pid_namespace_the_process_changes_itself() {
     let scene = Scene::new();
     let run = scene.script("echo $$; exec ns-enter uts,ipc -- bash -c 'echo $$'").assert().success();

@@ -131,6 +131,22 @@ fn auto_maps_what_subuid_and_subgid_give() {
 }
 
 #[test]
+fn groups_alone_are_mapped_as_subgid_gives_them() {
+    let scene = Scene::new();
+    let passwd = "root:x:0:0::/:/bin/sh\nboxer:x:54321:54321::/:/bin/sh\n";
+    scene.tree("etc", &[("passwd", passwd), ("subgid", "54321:300000:10\n")]);
+    scene.script_as_user("true").assert().success();
+    let inside = format!(
+        "mount --bind etc/passwd /etc/passwd && mount --bind etc/subgid /etc/subgid && \
+         exec setpriv --reuid=54321 --regid=54321 --clear-groups \
+         bin/ns-enter --gid-map auto user=7,pid -- sh -c \"{WHO}\""
+    );
+    // The files are the machine's, so others are bound over them, for this test's processes alone.
+    let run = scene.tool("ns-enter").args(["mnt", "--", "sh", "-c", &inside]).assert().success();
+    run.stdout(" 7 54321 1\n 0 54321 1\n 1 300000 10\nallow\n7\n0\n").stderr("");
+}
+
+#[test]
 fn the_same_maps_as_unshare() {
     let scene = Scene::new();
     for (ours, theirs) in [
