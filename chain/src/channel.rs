@@ -71,8 +71,9 @@ pub(crate) struct Report {
 }
 
 impl Report {
-    pub(crate) fn new(reader: File) -> Self {
-        Self { reader: Some(reader), bytes: Vec::new() }
+    /// Without a reader there is nothing to hear.
+    pub(crate) fn new(reader: Option<File>) -> Self {
+        Self { reader, bytes: Vec::new() }
     }
 
     /// The end to wait on; `None` once the other end is closed.
@@ -175,7 +176,7 @@ mod tests {
             tell(&writer, word);
         }
         drop(writer);
-        let mut report = Report::new(reader);
+        let mut report = Report::new(Some(reader));
         let mut heard = Vec::new();
         while report.fd().is_some() {
             report.listen().expect("read");

@@ -40,8 +40,9 @@ pub(crate) fn run(next: &Next, keep_fds: &[RawFd], outside: &File, signals: &Sig
             // NEXT can look into this process, so nothing of the host stays open in it.
             let needed = [outside.as_raw_fd(), signals.fd().as_raw_fd(), inside.reader.as_raw_fd()];
             sys::close_all_but(needed).doing(|| "close descriptors".into())?;
-            let mut child = Child::new(pid, Receiver::plain(), signals, Report::new(inside.reader), None)
-                .of_init(outside);
+            let mut child =
+                Child::new(pid, Receiver::plain(), signals, Report::new(Some(inside.reader)), None)
+                    .of_init(outside);
             sys::exit_now(child.wait()?.status())
         }
     }

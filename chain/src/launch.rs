@@ -137,17 +137,19 @@ impl Plan {
     /// Makes the child; in it, becomes NEXT or tells why not.
     fn spawn<'a>(&mut self, launch: &Launch, birth: &Birth, signals: &'a Signals) -> Result<Child<'a>> {
         assert_one_thread();
-        let report = Channel::new()?;
+        let Channel { reader, writer: report } = Channel::new()?;
+        // The supervisor's end: whoever else has it when the supervisor dies keeps the child from seeing that.
+        let mut reader = Some(reader);
         let gate = if launch.beside || launch.waits_before_next() { Some(Channel::new()?) } else { None };
         let side = if launch.before_birth {
-            self.clone_after_change(launch, birth, &report)?
+            self.clone_after_change(launch, birth, &report, &mut reader)?
         } else {
             Some(self.clone(launch, birth, sys::clone)?)
         };
         match side {
             None => {
-                drop(report.writer);
-                Err(Report::new(report.reader)
+                drop(report);
+                Err(Report::new(reader)
                     .last_word()?
                     .unwrap_or_else(|| Error::new("make a child", "the process in between was killed")))
             }
@@ -155,12 +157,11 @@ impl Plan {
                 let first = launch.namespaces.contains(CloneFlags::CLONE_NEWPID);
                 let receiver = if first { Receiver::first_of_namespace() } else { Receiver::plain() };
                 let gate = gate.map(|gate| gate.writer);
-                let child = Child::new(pid, receiver, signals, Report::new(report.reader), gate);
+                let child = Child::new(pid, receiver, signals, Report::new(reader), gate);
                 Ok(if launch.init || launch.waits_before_next() { child.that_talks() } else { child })
             }
             Some(Side::Child) => {
-                drop(report.reader);
-                let report = report.writer;
+                drop(reader);
                 let gate = gate.map(|gate| Gate::new(gate.reader));
                 let error = match self.be_child(launch, &report, gate.as_ref(), signals) {
                     Ok(never) => match never {},
@@ -189,13 +190,15 @@ impl Plan {
         &mut self,
         launch: &Launch,
         birth: &Birth,
-        report: &Channel,
+        report: &File,
+        reader: &mut Option<File>,
     ) -> Result<Option<Side>> {
         let mut relay = Channel::new()?;
         let between = match sys::clone(CloneFlags::empty(), None).doing(|| "make a child".into())? {
             Side::Parent(between) => between,
             Side::Child => {
-                let side = die_with_supervisor(&report.writer)
+                *reader = None;
+                let side = die_with_supervisor(report)
                     .and_then(|()| self.before_birth())
                     .and_then(|()| self.clone(launch, birth, sys::clone_sibling));
                 match side {
@@ -203,7 +206,7 @@ impl Plan {
                     Ok(Side::Parent(pid)) => {
                         let _ = relay.writer.write_all(&pid.as_raw().to_ne_bytes());
                     }
-                    Err(error) => channel::tell(&report.writer, &Word::Failed(error)),
+                    Err(error) => channel::tell(report, &Word::Failed(error)),
                 }
                 sys::exit_now(0);
             }
