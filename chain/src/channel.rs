@@ -63,6 +63,9 @@ pub(crate) fn tell(mut report: &File, word: &Word) {
     let _ = report.write_all(&bytes);
 }
 
+/// The most that is kept of what a child says: all that a pipe holds (pipe(7)).
+const MOST_BYTES: usize = 65_536;
+
 /// The supervisor's end of the pipe over which the child tells.
 pub(crate) struct Report {
     reader: Option<File>,
@@ -87,7 +90,8 @@ impl Report {
         let mut part = [0; 4096];
         let length = reader.read(&mut part).doing(|| "listen to the child".into())?;
         self.bytes.extend_from_slice(&part[..length]);
-        if length == 0 {
+        // No child of ours says so much, but root in a box can write to the pipe of its process 1.
+        if length == 0 || self.bytes.len() > MOST_BYTES {
             self.reader = None;
         }
         Ok(())

@@ -50,7 +50,7 @@ pub struct Options {
     #[arg(short = 'n', long)]
     pub dry_run: bool,
     /// Let this open file descriptor reach NEXT (only 0, 1 and 2 do); may be repeated
-    #[arg(long = "keep-fd", value_name = "N", value_parser = clap::value_parser!(i32).range(0..))]
+    #[arg(long = "keep-fd", value_name = "N", value_parser = descriptor)]
     pub keep_fds: Vec<RawFd>,
 }
 
@@ -59,6 +59,12 @@ impl Options {
     pub fn words(&self) -> Vec<OsString> {
         self.keep_fds.iter().flat_map(|fd| ["--keep-fd".into(), fd.to_string().into()]).collect()
     }
+}
+
+/// Parses the number of a file descriptor, 0 to 2^31 − 1.
+pub fn descriptor(text: &str) -> Result<RawFd, &'static str> {
+    let digits = text.bytes().all(|byte| byte.is_ascii_digit());
+    digits.then(|| text.parse().ok()).flatten().ok_or("not the number of a file descriptor")
 }
 
 /// The words after the options: the tool's settings, then NEXT.
@@ -79,10 +85,13 @@ impl Operands {
         let mut settings = words;
         let mut next = settings.split_off(end);
         let dashes = next.first().is_some_and(|word| word == "--");
-        let mut looked_at = settings.iter().chain(next.first().filter(|_| !dashes));
-        if let Some(option) = looked_at.find(|word| word.as_bytes().starts_with(b"-")) {
-            return Err(Error::new(option.display().to_string(), "not an option here")
-                .hint("options come before operands, and --help lists them"));
+        let mut looked_at = settings.iter().chain(next.first().filter(|_| !dashes)).enumerate();
+        if let Some((at, option)) = looked_at.find(|(_, word)| word.as_bytes().starts_with(b"-")) {
+            let error = Error::new(option.display().to_string(), "not an option here");
+            return Err(match at {
+                0 => error.hint("--help lists those that there are"),
+                _ => error.hint("options come before operands, and --help lists them"),
+            });
         }
         if dashes {
             next.remove(0);

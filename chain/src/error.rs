@@ -83,6 +83,11 @@ impl Error {
         self
     }
 
+    /// Why it failed and what to do about it, without what was being done.
+    pub fn reason(&self) -> String {
+        Self { doing: String::new(), ..self.clone() }.to_string().trim_start_matches(": ").to_owned()
+    }
+
     /// What the kernel said, if it was the kernel that refused.
     pub fn errno(&self) -> Option<Errno> {
         self.errno

@@ -4,16 +4,17 @@ use std::{
     convert::Infallible,
     fs::File,
     io::{Read, Write},
-    os::fd::{AsFd, BorrowedFd, RawFd},
+    os::fd::{AsFd, BorrowedFd, OwnedFd, RawFd},
 };
 
 use nix::{
     errno::Errno,
     libc,
     mount::{MsFlags, mount},
+    poll::PollFlags,
     sched::{CloneFlags, unshare},
     sys::{prctl::set_pdeathsig, signal::Signal, wait::waitpid},
-    unistd::Pid,
+    unistd::{Pid, write},
 };
 
 use crate::{
@@ -41,7 +42,7 @@ impl Plan {
     pub(crate) fn prepare(&mut self) -> Result<Launch> {
         let mut launch = Launch::default();
         for fd in &self.keep_fds {
-            sys::check_open(*fd).doing(|| format!("--keep-fd {fd}"))?;
+            sys::check_given(*fd).doing(|| format!("--keep-fd {fd}"))?;
         }
         for link in &mut self.links {
             link.prepare(&mut launch).map_err(|error| error.at(link.name()))?;
@@ -70,7 +71,7 @@ impl Plan {
         }
         unshare(launch.namespaces).map_err(|errno| self.namespaces_failed(&launch, errno))?;
         self.enter(&launch)?;
-        let never = self.next.become_it(&self.keep_fds, signals::restore_sigpipe)?;
+        let never = self.next.become_it(&launch.inheritance(&self.keep_fds), signals::restore_sigpipe)?;
         match never {}
     }
 
@@ -93,10 +94,15 @@ impl Plan {
             self.attend(launch, child)
         });
         let pid = child.as_ref().map(Child::pid);
+        let released = child.as_ref().is_some_and(Child::was_released) && ending.is_ok();
         // Whatever failed, no child outlives this: dropping it kills and reaps it.
         drop(child);
-        let ended =
-            Ended { next: self.next.name(), pid, ending: *ending.as_ref().unwrap_or(&Ending::NotRun) };
+        let ended = Ended {
+            next: self.next.name(),
+            pid,
+            released,
+            ending: *ending.as_ref().unwrap_or(&Ending::NotRun),
+        };
         for link in self.links[..made].iter_mut().rev() {
             if let Err(error) = link.after(&ended) {
                 // NEXT ran or did not: what could not be cleaned up does not change its status.
@@ -121,17 +127,34 @@ impl Plan {
             for link in &mut self.links {
                 link.before_next(child.pid()).map_err(|error| error.at(link.name()))?;
             }
+            if let Some(fd) = &launch.told_on {
+                if let Event::Ended(ending) = child.wait_for(fd, PollFlags::POLLOUT)? {
+                    return Ok(ending);
+                }
+                self.tell(fd, child.pid())?;
+            }
             if let Some(fd) = &launch.wait_fd
-                && let Event::Ended(ending) = child.wait_for(fd)?
+                && let Event::Ended(ending) = child.wait_for(fd, PollFlags::POLLIN)?
             {
                 return Ok(ending);
             }
             child.go();
         }
+        child.released();
         if let Some(timeout) = launch.timeout {
             child.limit_time(timeout);
         }
         child.wait()
+    }
+
+    /// Writes what the links tell of the child.
+    fn tell(&self, fd: &OwnedFd, child: Pid) -> Result<()> {
+        for link in &self.links {
+            let told = link.told(child).map_err(|error| error.at(link.name()))?;
+            let written = write(fd, told.as_bytes()).doing(|| "tell of the child".into());
+            written.map_err(|error| error.at(link.name()))?;
+        }
+        Ok(())
     }
 
     /// Makes the child; in it, becomes NEXT or tells why not.
@@ -200,6 +223,8 @@ impl Plan {
                 *reader = None;
                 let side = die_with_supervisor(report)
                     .and_then(|()| self.before_birth())
+                    // The kernel forgets it when a process changes its credentials (prctl(2)).
+                    .and_then(|()| die_with_supervisor(report))
                     .and_then(|()| self.clone(launch, birth, sys::clone_sibling));
                 match side {
                     Ok(Side::Child) => return Ok(Some(Side::Child)),
@@ -244,9 +269,9 @@ impl Plan {
             pass(gate)?;
         }
         if launch.init {
-            init::run(&self.next, &self.keep_fds, report, signals)
+            init::run(&self.next, &launch.inheritance(&self.keep_fds), report, signals)
         } else {
-            self.next.become_it(&self.keep_fds, || signals.restore())
+            self.next.become_it(&launch.inheritance(&self.keep_fds), || signals.restore())
         }
     }
 
@@ -255,11 +280,7 @@ impl Plan {
         if launch.namespaces.contains(CloneFlags::CLONE_NEWNS) {
             propagate(launch.propagation)?;
         }
-        self.links.iter_mut().try_for_each(|link| link.enter().map_err(|error| error.at(link.name())))?;
-        if let Some(environment) = &launch.environment {
-            sys::set_environment(environment);
-        }
-        Ok(())
+        self.links.iter_mut().try_for_each(|link| link.enter().map_err(|error| error.at(link.name())))
     }
 
     /// Why the kernel made no new namespaces. Only a lone link can be blamed.

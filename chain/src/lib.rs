@@ -36,10 +36,11 @@ mod span;
 mod supervisor;
 mod sys;
 
-pub use cli::{Job, Operands, Options, Tool, main, note, print, text};
+pub use cli::{Job, Operands, Options, Tool, descriptor, main, note, print, text};
 pub use error::{Doing, Error, FAILED, NOT_FOUND, NOT_RUNNABLE, Remedy, Result, one_line};
 pub use link::{Birth, Ended, Ending, Launch, Link, Links, Propagation, Timeout};
 pub use next::Next;
+pub use signals::proc_is_ours;
 pub use size::{Limit, Size};
 pub use span::Span;
 pub use sys::take_fd;

@@ -1,14 +1,17 @@
 //! One link of a chain: what a primitive wants at each place of a launch.
 
 use std::{
-    ffi::{OsStr, OsString},
-    os::fd::OwnedFd,
+    ffi::{CString, OsStr, OsString},
+    os::fd::{OwnedFd, RawFd},
     time::Duration,
 };
 
 use nix::{errno::Errno, sched::CloneFlags, sys::signal::Signal, unistd::Pid};
 
-use crate::error::{Result, TIMED_OUT};
+use crate::{
+    error::{Result, TIMED_OUT},
+    next::Inheritance,
+};
 
 /// One kernel primitive, as a step in front of NEXT.
 ///
@@ -58,6 +61,12 @@ pub trait Link {
         Ok(())
     }
 
+    /// In the supervisor, after [`Link::before_next`]: what the descriptor of [`Launch::tell_on`] gets, at
+    /// most 4,096 bytes, which a pipe takes at once or not at all.
+    fn told(&self, _child: Pid) -> Result<String> {
+        Ok(String::new())
+    }
+
     /// What to do about the kernel's refusal to make `namespaces`, if the link knows.
     fn advice(&self, _namespaces: CloneFlags, _errno: Errno) -> Option<String> {
         None
@@ -85,8 +94,11 @@ pub struct Launch {
     pub propagation: Propagation,
     /// The first process of the new pid namespace is not NEXT but one that runs it and reaps orphans.
     pub init: bool,
-    /// NEXT's environment, name and value, where it is not the caller's. NEXT is looked for by its PATH.
-    pub environment: Option<Vec<(OsString, OsString)>>,
+    /// NEXT's environment, where it is not the caller's: words as environ(7) has them, passed on as they
+    /// are. NEXT is looked for by its PATH.
+    pub environment: Option<Vec<CString>>,
+    /// A line is written here when the child is about to become NEXT.
+    pub(crate) told_on: Option<OwnedFd>,
     pub(crate) wait_fd: Option<OwnedFd>,
     pub(crate) timeout: Option<Timeout>,
     pub(crate) supervised: bool,
@@ -124,6 +136,7 @@ impl Default for Launch {
             propagation: Propagation::Private,
             init: false,
             environment: None,
+            told_on: None,
             wait_fd: None,
             timeout: None,
             supervised: false,
@@ -159,6 +172,12 @@ impl Launch {
         self.before_next = true;
     }
 
+    /// What [`Link::told`] says goes to this descriptor, before the child becomes NEXT.
+    pub fn tell_on(&mut self, fd: OwnedFd) {
+        self.supervised = true;
+        self.told_on = Some(fd);
+    }
+
     /// The child waits for this descriptor before it becomes NEXT.
     pub fn wait_for(&mut self, fd: OwnedFd) {
         self.supervised = true;
@@ -171,9 +190,14 @@ impl Launch {
         self.timeout = Some(timeout);
     }
 
+    /// What NEXT gets of ours.
+    pub(crate) fn inheritance<'a>(&'a self, keep_fds: &'a [RawFd]) -> Inheritance<'a> {
+        Inheritance { keep_fds, environment: self.environment.as_deref() }
+    }
+
     /// Whether the child waits when all links have entered.
     pub(crate) fn waits_before_next(&self) -> bool {
-        self.before_next || self.wait_fd.is_some()
+        self.before_next || self.told_on.is_some() || self.wait_fd.is_some()
     }
 }
 
@@ -191,6 +215,8 @@ pub struct Ended<'a> {
     pub next: &'a OsStr,
     /// The child as the supervisor sees it; `None` if it was never made. It is reaped by now.
     pub pid: Option<Pid>,
+    /// Whether the child was let go on to become NEXT. If not, what was to outlive NEXT must not.
+    pub released: bool,
     /// What became of NEXT.
     pub ending: Ending,
 }

@@ -14,12 +14,23 @@ use std::{
     path::{Path, PathBuf},
 };
 
-use nix::{errno::Errno, unistd::execvp};
+use nix::{
+    errno::Errno,
+    unistd::{execve, execvp},
+};
 
 use crate::{
     error::{Doing, Error, NOT_FOUND, NOT_RUNNABLE, Result},
     sys,
 };
+
+/// What NEXT gets of this process.
+pub(crate) struct Inheritance<'a> {
+    /// Descriptors besides 0, 1 and 2.
+    pub(crate) keep_fds: &'a [RawFd],
+    /// The environment, if it is not this process's.
+    pub(crate) environment: Option<&'a [CString]>,
+}
 
 /// The command that the chain ends in, with its arguments.
 #[derive(Debug, Clone)]
@@ -45,21 +56,46 @@ impl Next {
         OsStr::from_bytes(self.words[0].as_bytes())
     }
 
-    /// Becomes the command, found by PATH as execvp(3) does, with the descriptors 0, 1, 2 and those in
-    /// `keep_fds`. Returns only if that failed.
+    /// Becomes the command, found by PATH as execvp(3) does. Returns only if that failed.
     pub(crate) fn become_it(
         &self,
-        keep_fds: &[RawFd],
+        inheritance: &Inheritance,
         restore_signals: impl FnOnce() -> Result<()>,
     ) -> Result<Infallible> {
         let doing = || "mark descriptors close-on-exec".to_owned();
         sys::close_on_exec_from(3).doing(doing)?;
         sys::start::closed().try_for_each(sys::close_on_exec).doing(doing)?;
-        for fd in keep_fds {
+        for fd in inheritance.keep_fds {
             sys::keep_on_exec(*fd).doing(|| format!("--keep-fd {fd}"))?;
         }
         restore_signals()?;
-        execvp(&self.words[0], &self.words).map_err(|errno| explain(self.name(), errno))
+        let Some(environment) = inheritance.environment else {
+            let path = env::var_os("PATH");
+            return execvp(&self.words[0], &self.words).map_err(|errno| explain(self.name(), path, errno));
+        };
+        let path = environment.iter().find_map(|word| word.as_bytes().strip_prefix(b"PATH="));
+        let path = path.map(|path| OsStr::from_bytes(path).to_owned());
+        self.exec_by(path.clone(), environment).map_err(|errno| explain(self.name(), path, errno))
+    }
+
+    /// What execvp(3) does, with another PATH and another environment.
+    fn exec_by(&self, path: Option<OsString>, environment: &[CString]) -> nix::Result<Infallible> {
+        let mut refused = Errno::ENOENT;
+        for file in candidates(self.name(), path) {
+            let Ok(file) = CString::new(file.into_os_string().into_vec()) else { continue };
+            let Err(errno) = execve(&file, &self.words, environment);
+            match errno {
+                Errno::ENOENT | Errno::ENOTDIR => {}
+                Errno::EACCES => refused = errno,
+                Errno::ENOEXEC => {
+                    let shell = [c"/bin/sh".to_owned(), file];
+                    let words: Vec<_> = shell.iter().chain(&self.words[1..]).collect();
+                    return execve(c"/bin/sh", &words, environment);
+                }
+                _ => return Err(errno),
+            }
+        }
+        Err(refused)
     }
 }
 
@@ -71,9 +107,9 @@ impl fmt::Display for Next {
 }
 
 /// Why exec failed: the same errno means "not found", or a script whose interpreter is missing.
-fn explain(name: &OsStr, errno: Errno) -> Error {
+fn explain(name: &OsStr, path: Option<OsString>, errno: Errno) -> Error {
     let shown = name.display();
-    let found = find(name);
+    let found = candidates(name, path).find(|file| file.exists());
     let error = Error::os(format!("run {shown}"), errno);
     match (errno, found) {
         (Errno::ENOENT | Errno::ENOTDIR, None) => error.with_status(NOT_FOUND),
@@ -96,14 +132,14 @@ fn explain(name: &OsStr, errno: Errno) -> Error {
     }
 }
 
-/// The file that execvp(3) would try for `name`, whether it can be run or not.
-fn find(name: &OsStr) -> Option<PathBuf> {
-    if name.as_bytes().contains(&b'/') {
-        return Path::new(name).exists().then(|| name.into());
-    }
+/// The files that execvp(3) tries for `name`, whether they are there or not.
+fn candidates(name: &OsStr, path: Option<OsString>) -> impl Iterator<Item = PathBuf> {
+    let is_path = name.as_bytes().contains(&b'/');
     // What execvp(3) searches without PATH.
-    let path = env::var_os("PATH").unwrap_or_else(|| "/bin:/usr/bin".into());
-    env::split_paths(&path).map(|dir| dir.join(name)).find(|file| file.exists())
+    let path = path.filter(|_| !is_path).unwrap_or_else(|| if is_path { "" } else { "/bin:/usr/bin" }.into());
+    let dirs: Vec<_> = env::split_paths(&path).collect();
+    // An empty name in PATH is the working directory, and so is joined to one.
+    dirs.into_iter().map(move |dir| dir.join(name))
 }
 
 /// The interpreter on the file's `#!` line.

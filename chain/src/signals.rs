@@ -182,7 +182,7 @@ fn is_handled(child: Pid, signal: Signal, masks: &[&str]) -> bool {
     if !proc_is_ours() {
         return false;
     }
-    let Ok(status) = fs::read_to_string(format!("/proc/{child}/status")) else { return false };
+    let Some(status) = read(&format!("/proc/{child}/status")) else { return false };
     let bit = 1 << (signal as u32 - 1);
     status
         .lines()
@@ -209,15 +209,20 @@ fn is_inside(sender: Pid, child: Pid) -> bool {
 }
 
 /// Whether the numbers in /proc are those of this process's pid namespace.
-pub(crate) fn proc_is_ours() -> bool {
+pub fn proc_is_ours() -> bool {
     fs::read_link("/proc/self").is_ok_and(|own| own.as_os_str() == getpid().to_string().as_str())
+}
+
+/// A file of /proc, in which a command's name need not be UTF-8.
+fn read(file: &str) -> Option<String> {
+    fs::read(file).ok().map(|bytes| String::from_utf8_lossy(&bytes).into_owned())
 }
 
 fn parent_of(pid: Pid) -> Option<Pid> {
     if pid.as_raw() <= 1 || !proc_is_ours() {
         return None;
     }
-    let stat = fs::read_to_string(format!("/proc/{pid}/stat")).ok()?;
+    let stat = read(&format!("/proc/{pid}/stat"))?;
     // The name in parentheses may hold anything, so what follows is counted from the last one.
     let (_, rest) = stat.rsplit_once(") ")?;
     rest.split(' ').nth(1)?.parse().ok().map(Pid::from_raw)

@@ -11,7 +11,11 @@ use std::{
 use nix::{
     errno::Errno,
     poll::{PollFd, PollFlags, PollTimeout, poll},
-    sys::signal::{Signal, kill},
+    sys::{
+        signal::{SigEvent, SigevNotify, Signal, kill},
+        timer::{Expiration, Timer, TimerSetTimeFlags},
+    },
+    time::ClockId,
     unistd::{Pid, getpid},
 };
 use rustix::process::{WaitOptions, WaitStatus, wait, waitpid};
@@ -25,6 +29,7 @@ use crate::{
 
 /// The child that becomes NEXT, or the init that runs it. Dropped before it ended, it is killed and
 /// reaped.
+#[expect(clippy::struct_excessive_bools, reason = "each is a thing that happened or did not")]
 pub(crate) struct Child<'a> {
     pid: Pid,
     receiver: Receiver,
@@ -41,6 +46,8 @@ pub(crate) struct Child<'a> {
     ended: bool,
     /// The signal for which the parent itself killed the box.
     killed_for: Option<Signal>,
+    /// It was let go on to become NEXT.
+    released: bool,
     /// The signal for which the parent itself stopped the box.
     stopped_for: Option<Signal>,
 }
@@ -50,8 +57,8 @@ pub(crate) struct Child<'a> {
 pub(crate) enum Event {
     /// All links have entered, and the child waits to become NEXT.
     Ready,
-    /// The descriptor that was asked about is readable or at its end.
-    Readable,
+    /// The descriptor that was asked about can be read from or written to.
+    Able,
     /// NEXT ended.
     Ended(Ending),
 }
@@ -59,6 +66,25 @@ pub(crate) enum Event {
 enum Deadline {
     Term { at: Instant, kill_after: Duration },
     Kill { at: Instant },
+}
+
+impl Deadline {
+    fn at(&self) -> Instant {
+        match self {
+            Self::Term { at, .. } | Self::Kill { at } => *at,
+        }
+    }
+
+    /// A timer by which this process is continued then, if it is stopped.
+    fn wake(&self) -> Result<Timer> {
+        let doing = || "watch the time".to_owned();
+        let event = SigEvent::new(SigevNotify::SigevSignal { signal: Signal::SIGCONT, si_value: 0 });
+        let mut timer = Timer::new(ClockId::CLOCK_MONOTONIC, event).doing(doing)?;
+        // Not 0, which would be never.
+        let left = self.at().saturating_duration_since(Instant::now()).max(Duration::from_nanos(1));
+        timer.set(Expiration::OneShot(left.into()), TimerSetTimeFlags::empty()).doing(doing)?;
+        Ok(timer)
+    }
 }
 
 impl<'a> Child<'a> {
@@ -82,6 +108,7 @@ impl<'a> Child<'a> {
             failure: None,
             ended: false,
             killed_for: None,
+            released: false,
             stopped_for: None,
         }
     }
@@ -125,14 +152,23 @@ impl<'a> Child<'a> {
         }
     }
 
-    /// Waits until `fd` has something to read or is at its end, or NEXT cannot run any more.
-    pub(crate) fn wait_for(&mut self, fd: &OwnedFd) -> Result<Event> {
-        self.next_event(Some(fd.as_fd()))
+    /// Waits until `fd` can be read from or written to, as `flags` say, or NEXT cannot run any more.
+    pub(crate) fn wait_for(&mut self, fd: &OwnedFd, flags: PollFlags) -> Result<Event> {
+        self.next_event(Some((fd.as_fd(), flags)))
+    }
+
+    /// The child goes on to become NEXT.
+    pub(crate) fn released(&mut self) {
+        self.released = true;
+    }
+
+    pub(crate) fn was_released(&self) -> bool {
+        self.released
     }
 
     /// Waits for what comes next, and passes signals on meanwhile. Fails with the child's error if
     /// it could not become NEXT.
-    pub(crate) fn next_event(&mut self, also: Option<BorrowedFd>) -> Result<Event> {
+    pub(crate) fn next_event(&mut self, also: Option<(BorrowedFd, PollFlags)>) -> Result<Event> {
         loop {
             while let Some(word) = self.report.next() {
                 match word {
@@ -152,7 +188,7 @@ impl<'a> Child<'a> {
                 continue;
             }
             if ready.also {
-                return Ok(Event::Readable);
+                return Ok(Event::Able);
             }
             self.end_in_time();
             if ready.signals {
@@ -164,7 +200,7 @@ impl<'a> Child<'a> {
         }
     }
 
-    fn sleep(&self, also: Option<BorrowedFd>) -> Result<Ready> {
+    fn sleep(&self, also: Option<(BorrowedFd, PollFlags)>) -> Result<Ready> {
         let of = |fd| PollFd::new(fd, PollFlags::POLLIN);
         if !self.talks && self.report.fd().is_some() {
             // What the pipe says is looked at after a signal, and the end of the child is one. To be
@@ -174,7 +210,7 @@ impl<'a> Child<'a> {
         let mut fds = vec![of(self.signals.fd())];
         fds.extend(self.report.fd().map(of));
         let report = fds.len() - 1;
-        fds.extend(also.map(of));
+        fds.extend(also.map(|(fd, flags)| PollFd::new(fd, flags)));
         let also = fds.len() - 1;
         wait_on(&mut fds, self.patience())?;
         let ready = |at: usize| fds[at].any().unwrap_or(false);
@@ -187,10 +223,7 @@ impl<'a> Child<'a> {
 
     /// How long there is nothing to do if nothing comes.
     fn patience(&self) -> PollTimeout {
-        let at = match &self.deadline {
-            None => return PollTimeout::NONE,
-            Some(Deadline::Term { at, .. } | Deadline::Kill { at }) => *at,
-        };
+        let Some(at) = self.deadline.as_ref().map(Deadline::at) else { return PollTimeout::NONE };
         // Rounded up, so that the time is over after it; what does not fit is slept in parts.
         let millis = at.saturating_duration_since(Instant::now()).as_nanos().div_ceil(1_000_000);
         PollTimeout::try_from(i32::try_from(millis).unwrap_or(i32::MAX)).unwrap_or(PollTimeout::MAX)
@@ -287,6 +320,8 @@ impl<'a> Child<'a> {
         if let Some(outside) = self.outside {
             channel::tell(outside, &Word::Stopped(signal));
         } else if asked_for.is_some() || signals::stops_the_job(signal, self.pid) {
+            // The time goes on while both are stopped.
+            let _alarm = self.deadline.as_ref().map(Deadline::wake).transpose()?;
             signals::stop_self(asked_for.unwrap_or(signal))?;
             let _ = kill(self.pid, Signal::SIGCONT);
         }

@@ -1,8 +1,7 @@
 //! System calls that neither nix nor rustix has, and the few that need `unsafe`.
 
 use std::{
-    env,
-    ffi::{CStr, OsString},
+    ffi::CStr,
     os::fd::{AsRawFd, BorrowedFd, FromRawFd, OwnedFd, RawFd},
 };
 
@@ -61,19 +60,6 @@ fn clone3(
     }
 }
 
-/// Replaces the environment. A variable without a name, or with a `=` in it, is left out: the kernel
-/// passes on whatever is there, and others cannot read such a one.
-pub(crate) fn set_environment(variables: &[(OsString, OsString)]) {
-    for (name, _) in env::vars_os() {
-        // SAFETY: the process has one thread, so nobody reads the environment meanwhile.
-        unsafe { env::remove_var(name) };
-    }
-    for (name, value) in variables.iter().filter(|(name, _)| !name.is_empty()) {
-        // SAFETY: as above.
-        unsafe { env::set_var(name, value) };
-    }
-}
-
 /// Ends the process at once: nothing that the supervisor buffered or registered is run twice.
 pub(crate) fn exit_now(status: u8) -> ! {
     // SAFETY: _exit(2) has no precondition.
@@ -111,12 +97,18 @@ pub(crate) fn check_open(fd: RawFd) -> nix::Result<()> {
     Errno::result(unsafe { libc::fcntl(fd, libc::F_GETFD) }).map(drop)
 }
 
+/// Fails with EBADF if the caller did not give us `fd`: a standard one can be ours.
+pub(crate) fn check_given(fd: RawFd) -> nix::Result<()> {
+    if start::closed().any(|closed| closed == fd) { Err(Errno::EBADF) } else { check_open(fd) }
+}
+
 /// Takes `fd`, which the user named, to be used and closed here; a copy of it if it is a standard one,
 /// which must stay open. Fails with EBADF if it is not open.
 pub fn take_fd(fd: RawFd) -> nix::Result<OwnedFd> {
-    check_open(fd)?;
+    check_given(fd)?;
     if fd > 2 {
-        // SAFETY: it is open, was inherited, and the caller takes each number once.
+        // SAFETY: it is open and was inherited, as links take what the user named before they open
+        // anything, and the caller takes each number once.
         return Ok(unsafe { OwnedFd::from_raw_fd(fd) });
     }
     // SAFETY: the copy is new, so nobody else owns it.

@@ -6,7 +6,7 @@ use chain::{Error, Job, Operands, Options, Result, Tool};
 use clap::Parser;
 
 use crate::{
-    Details, Namespaces, NsEnter,
+    Details, Namespaces, NsEnter, details,
     list::{self, Wish},
 };
 
@@ -32,14 +32,14 @@ pub struct Args {
     #[command(flatten)]
     details: Details,
     /// Show every namespace on the machine, or those of one process
-    #[arg(long, value_name = "PID", value_parser = pid)]
+    #[arg(long, value_name = "PID", value_parser = details::pid)]
     #[expect(clippy::option_option, reason = "how clap says that the value may be left out")]
-    list: Option<Option<i32>>,
+    list: Option<Option<u32>>,
     /// With --list: as JSON
     #[arg(long, requires = "list")]
     json: bool,
     /// Draw how user and pid namespaces are nested
-    #[arg(long, conflicts_with = "list")]
+    #[arg(long, conflicts_with_all = ["list", "json", "dry_run"])]
     tree: bool,
     /// Namespaces, separated by commas, then the command
     #[arg(trailing_var_arg = true, allow_hyphen_values = true, value_name = "WORD", hide = true)]
@@ -47,8 +47,19 @@ pub struct Args {
 }
 
 impl Tool for Args {
-    fn job(self) -> Result<Job> {
+    fn job(mut self) -> Result<Job> {
         let shows = if self.tree { Some("--tree") } else { self.list.map(|_| "--list") };
+        if let (Some(None), Some(pid)) = (self.list, self.words.first().and_then(|word| word.to_str()))
+            && let Ok(pid) = details::pid(pid)
+        {
+            // After another option.
+            (self.list, self.words) = (Some(Some(pid)), self.words.split_off(1));
+        }
+        if self.options.dry_run
+            && let Some(option) = shows
+        {
+            return Err(Error::new(format!("-n {option}"), "it only shows, so there is nothing to tell"));
+        }
         if let (Some(option), Some(word)) = (shows, self.words.first()) {
             return Err(Error::new(format!("{option} {}", word.display()), "shows only, and runs nothing"));
         }
@@ -66,8 +77,4 @@ impl Tool for Args {
         let link = NsEnter::new(Namespaces::parse(namespaces)?).with(self.details);
         Ok(Job::Launch { links: vec![Box::new(link)], next: operands.next, options: self.options })
     }
-}
-
-fn pid(text: &str) -> Result<i32, &'static str> {
-    text.parse().ok().filter(|pid| *pid > 0).ok_or("not a pid")
 }

@@ -53,7 +53,7 @@ pub struct Details {
     #[arg(long, help_heading = "Joined namespaces")]
     pub wd: bool,
     /// Give NEXT the environment of this process
-    #[arg(long, value_name = "PID", help_heading = "The command")]
+    #[arg(long, value_name = "PID", value_parser = pid, help_heading = "The command")]
     pub env_of: Option<u32>,
     /// Be process 1 of the new pid namespace, run NEXT as a child, and reap orphans
     #[arg(long, help_heading = "The command")]
@@ -62,10 +62,10 @@ pub struct Details {
     #[arg(long, value_name = "FILE", help_heading = "The command")]
     pub pid_file: Option<PathBuf>,
     /// Write the child's pid and its namespaces to this descriptor, as a line of JSON
-    #[arg(long, value_name = "N", value_parser = clap::value_parser!(i32).range(0..), help_heading = "The command")]
+    #[arg(long, value_name = "N", value_parser = chain::descriptor, help_heading = "The command")]
     pub info_fd: Option<RawFd>,
     /// Run NEXT when there is a byte on this descriptor, or its end
-    #[arg(long, value_name = "N", value_parser = clap::value_parser!(i32).range(0..), help_heading = "The command")]
+    #[arg(long, value_name = "N", value_parser = chain::descriptor, help_heading = "The command")]
     pub wait_fd: Option<RawFd>,
     /// End NEXT after this time, with status 124: 500ms, 1.5s, 2h; 0 is no limit
     #[arg(long, value_name = "TIME", value_parser = Span::from_str, help_heading = "The command")]
@@ -148,9 +148,15 @@ impl Details {
         if self.owner.is_some() && wanted.offsets.is_some() {
             return Err(Error::new("--owner", "the clocks cannot be set for another user"));
         }
-        for keep in &self.keep {
+        for (at, keep) in self.keep.iter().enumerate() {
             needs("--keep", keep.kind)?;
             keep.check()?;
+            if self.keep[..at].iter().any(|other| other.file == keep.file) {
+                return Err(Error::new(
+                    format!("--keep {}", keep.word().display()),
+                    "the file is given twice",
+                ));
+            }
         }
         let wants = wanted.all.iter().chain(wanted.wanted.iter().map(|(_, want)| want));
         let joins = wants.into_iter().any(|want| matches!(want, Want::Join(_)));
@@ -171,6 +177,11 @@ impl Details {
     }
 }
 
+/// Parses a pid.
+pub(crate) fn pid(text: &str) -> Result<u32, &'static str> {
+    text.parse::<i32>().ok().and_then(|pid| u32::try_from(pid).ok()).filter(|pid| *pid > 0).ok_or("not a pid")
+}
+
 fn domain(name: &OsStr) -> Result<String> {
     namespaces::system_name("domain name", name)
 }
@@ -179,5 +190,5 @@ fn domain(name: &OsStr) -> Result<String> {
 fn parser<T: Clone + Send + Sync + 'static>(
     parse: fn(&OsStr) -> Result<T>,
 ) -> impl TypedValueParser<Value = T> {
-    OsStringValueParser::new().try_map(move |word: OsString| parse(&word))
+    OsStringValueParser::new().try_map(move |word: OsString| parse(&word).map_err(|error| error.reason()))
 }

@@ -2,6 +2,7 @@
 
 use std::fs;
 
+use chain::Error;
 use nix::{errno::Errno, sched::CloneFlags, unistd::geteuid};
 
 use crate::kind::Kind;
@@ -26,6 +27,17 @@ pub(crate) fn advice(namespaces: CloneFlags, words: &str, errno: Errno) -> Optio
         Errno::ENOSPC => Some(limits(namespaces, read)),
         Errno::EINVAL => Some("this kernel does not have all of these kinds; see ls /proc/self/ns".into()),
         _ => None,
+    }
+}
+
+/// The refusal of a kind that is made apart from the others.
+pub(crate) fn error(kind: Kind, errno: Errno) -> Error {
+    let error = Error::os(format!("new {kind} namespace"), errno);
+    match errno {
+        Errno::EPERM => error.hint("run as root, or add user"),
+        Errno::ENOSPC => error.hint(limits(kind.flag(), read)),
+        Errno::EINVAL => error.hint("this kernel has none; see ls /proc/self/ns"),
+        _ => error,
     }
 }
 

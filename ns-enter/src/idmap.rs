@@ -112,7 +112,10 @@ impl FromStr for Range {
         let [inside, outside, count] = text.split(':').collect::<Vec<_>>()[..] else {
             return Err(format!("{text:?} is not of the form INSIDE:OUTSIDE:COUNT"));
         };
-        let range = Self { inside: id(inside)?, outside: id(outside)?, count: id(count)? };
+        // All ids are one more than there are below the last.
+        let ids: Option<u32> = whole(count);
+        let count = ids.ok_or_else(|| format!("{count:?} is not a number of ids"))?;
+        let range = Self { inside: id(inside)?, outside: id(outside)?, count };
         let fits = |first: u32| first.checked_add(range.count).is_some();
         if range.count == 0 {
             return Err(format!("{text} has no ids"));
@@ -150,8 +153,11 @@ impl fmt::Display for Owner {
 
 /// An id, if the text is one.
 fn decimal(text: &str) -> Option<u32> {
-    let number = text.bytes().all(|byte| byte.is_ascii_digit()).then(|| text.parse().ok()).flatten();
-    number.filter(|id| *id != NO_ID)
+    whole(text).filter(|id| *id != NO_ID)
+}
+
+fn whole(text: &str) -> Option<u32> {
+    text.bytes().all(|byte| byte.is_ascii_digit()).then(|| text.parse().ok()).flatten()
 }
 
 fn id(text: &str) -> Result<u32, String> {
@@ -175,6 +181,8 @@ mod tests {
             Range { inside: 0, outside: 1000, count: 1 },
             Range { inside: 1, outside: 100_000, count: 65536 },
         ];
+        let all = vec![Range { inside: 0, outside: 0, count: u32::MAX }];
+        assert_eq!("0:0:4294967295".parse(), Ok(Map::Ranges(all)));
         assert_eq!("0:1000:1+1:100000:65536".parse(), Ok(Map::Ranges(ranges)));
     }
 
@@ -202,6 +210,7 @@ mod tests {
             "0:0:1:1",
             "0:0:1+",
             "0:4294967294:2",
+            "1:0:4294967295",
             "0:0:4294967296",
             "0:0:2+1:5:1",
             "0:0:2+5:1:1",

@@ -3,11 +3,12 @@
 
 use std::{
     collections::{BTreeMap, btree_map::Entry},
-    ffi::{OsStr, OsString},
-    fs,
+    ffi::CString,
+    fs::{self, File},
+    io::Read,
     os::{
         fd::{AsFd, OwnedFd},
-        unix::{ffi::OsStrExt, fs::MetadataExt},
+        unix::fs::MetadataExt,
     },
     path::{Path, PathBuf},
 };
@@ -17,10 +18,10 @@ use nix::{
     errno::Errno,
     poll::{PollFd, PollFlags, PollTimeout, poll},
     sched::{CloneFlags, setns},
-    unistd::{chdir, chroot, fchdir},
+    unistd::{chdir, chroot, fchdir, setgroups},
 };
 use rustix::{
-    io,
+    io::Errno as RustixErrno,
     process::{Pid, PidfdFlags, pidfd_open},
 };
 
@@ -64,7 +65,7 @@ impl Joins {
     pub(crate) fn open(wanted: &mut Namespaces, view: View) -> Result<Self> {
         let mut processes = BTreeMap::new();
         if let Some(Want::Join(Target::Process(pid))) = wanted.all {
-            let process = Process::open(pid)?;
+            let process = Process::open(pid, || joining(pid))?;
             for kind in process.other_kinds()? {
                 wanted.want(kind, Want::Join(Target::Process(pid)));
             }
@@ -77,7 +78,7 @@ impl Joins {
                 Want::Join(Target::Process(pid)) => {
                     let process = match processes.entry(*pid) {
                         Entry::Occupied(entry) => entry.into_mut(),
-                        Entry::Vacant(entry) => entry.insert(Process::open(*pid)?),
+                        Entry::Vacant(entry) => entry.insert(Process::open(*pid, || joining(*pid))?),
                     };
                     process.kinds.push(*kind);
                 }
@@ -113,6 +114,14 @@ impl Joins {
                     refused.push(joined);
                 }
                 done => done?,
+            }
+        }
+        if !users.is_empty() {
+            // Where setgroups(2) is denied they could not be given up any more. Who may not do it has no
+            // more rights by them inside than outside.
+            match setgroups(&[]) {
+                Err(Errno::EPERM) => {}
+                done => done.doing(|| "give up the supplementary groups".into())?,
             }
         }
         users.iter().chain(&refused).try_for_each(|joined| joined.enter())?;
@@ -151,7 +160,14 @@ impl Joined {
         let flags = self.kinds.iter().fold(CloneFlags::empty(), |flags, kind| flags | kind.flag());
         setns(&self.fd, flags)
             .doing(|| self.shown.clone())
-            .remedy(Errno::EPERM, "run as root, or join its user namespace too, as in user@PID")
+            .remedy(
+                Errno::EPERM,
+                if self.has_user() {
+                    "run as root, or as who made the user namespace"
+                } else {
+                    "run as root, or join its user namespace too, as in user@PID"
+                },
+            )
             .remedy(Errno::ESRCH, NO_PROCESS)
             .remedy(Errno::EINVAL, "the caller is in that user namespace already")
     }
@@ -166,20 +182,29 @@ impl From<Process> for Joined {
     }
 }
 
-/// The environment that the process was started with (proc_pid_environ(5)), name and value.
-pub(crate) fn environment_of(pid: u32) -> Result<Vec<(OsString, OsString)>> {
-    let process = Process::open(pid)?;
-    let path = format!("/proc/{pid}/environ");
-    let bytes = process.still(fs::read(&path).doing(|| format!("read {path}")))?;
-    let text = |bytes: &[u8]| OsStr::from_bytes(bytes).to_owned();
-    let variable = |word: &[u8]| {
-        let at = word.iter().position(|byte| *byte == b'=')?;
-        Some((text(&word[..at]), text(&word[at + 1..])))
-    };
-    Ok(bytes.split(|byte| *byte == 0).filter_map(variable).collect())
+/// The environment that the process was started with, as it is (proc_pid_environ(5)).
+pub(crate) fn environment_of(pid: u32) -> Result<Vec<CString>> {
+    // More than exec takes (MAX_ARG_STRINGS and the stack limit in execve(2)), so no process began with it.
+    const MOST_BYTES: u64 = 8 << 20;
+    let doing = || format!("take the environment of process {pid}");
+    let process = Process::open(pid, doing)?;
+    let mut bytes = Vec::new();
+    let read = File::open(format!("/proc/{pid}/environ"))
+        .and_then(|file| file.take(MOST_BYTES + 1).read_to_end(&mut bytes))
+        .doing(doing);
+    process.still(read)?;
+    if u64::try_from(bytes.len()).is_ok_and(|length| length > MOST_BYTES) {
+        return Err(Error::os(doing(), Errno::E2BIG));
+    }
+    let words = bytes.split(|byte| *byte == 0).filter(|word| !word.is_empty());
+    Ok(words.filter_map(|word| CString::new(word).ok()).collect())
 }
 
-const NO_PROCESS: &str = "is there such a process?";
+fn joining(pid: u32) -> String {
+    format!("join process {pid}")
+}
+
+const NO_PROCESS: &str = "it has ended, or is not seen from here";
 
 /// A process that is joined. What is read of it in /proc counts only if it lives after that.
 struct Process {
@@ -189,10 +214,10 @@ struct Process {
 }
 
 impl Process {
-    fn open(pid: u32) -> Result<Self> {
+    fn open(pid: u32, doing: impl Fn() -> String) -> Result<Self> {
         let number = i32::try_from(pid).ok().and_then(Pid::from_raw);
-        let opened = number.map_or(Err(io::Errno::SRCH), |number| pidfd_open(number, PidfdFlags::empty()));
-        let fd = opened.doing(|| format!("join process {pid}")).remedy(Errno::ESRCH, NO_PROCESS)?;
+        let opened = number.map_or(Err(RustixErrno::SRCH), |number| pidfd_open(number, PidfdFlags::empty()));
+        let fd = opened.doing(doing).remedy(Errno::ESRCH, NO_PROCESS)?;
         Ok(Self { pid, fd, kinds: Vec::new() })
     }
 
@@ -220,7 +245,7 @@ impl Process {
     fn still<T>(&self, read: Result<T>) -> Result<T> {
         match poll(&mut [PollFd::new(self.fd.as_fd(), PollFlags::POLLIN)], PollTimeout::ZERO) {
             Ok(0) => read.remedy(Errno::EACCES, "run as root, or as the owner of that process"),
-            _ => Err(Error::os(format!("join process {}", self.pid), Errno::ESRCH).hint(NO_PROCESS)),
+            _ => Err(Error::os(joining(self.pid), Errno::ESRCH).hint(NO_PROCESS)),
         }
     }
 }

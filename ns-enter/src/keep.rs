@@ -3,20 +3,23 @@
 
 use std::{
     ffi::{OsStr, OsString},
-    fs::{self, OpenOptions},
-    io::ErrorKind,
-    os::unix::{ffi::OsStrExt, fs::OpenOptionsExt},
-    path::PathBuf,
+    os::{
+        fd::{AsRawFd, OwnedFd},
+        unix::ffi::OsStrExt,
+    },
+    path::{Path, PathBuf},
 };
 
 use chain::{
     Doing, Error, Remedy, Result,
-    mount::{attach, copy_tree, open_place},
+    mount::{attach, copy_tree},
 };
 use nix::{
     errno::Errno,
+    fcntl::{OFlag, open, openat},
     mount::{MntFlags, umount2},
-    unistd::Pid,
+    sys::stat::{Mode, SFlag, fstat},
+    unistd::{Pid, UnlinkatFlags, unlinkat},
 };
 
 use crate::{kind::Kind, nsfs};
@@ -42,6 +45,10 @@ impl Keep {
         let kind = String::from_utf8_lossy(&bytes[..at]).parse()?;
         match &bytes[at + 1..] {
             [] => Err(bad()),
+            file if file.contains(&b',') => Err(Error::new(
+                format!("--keep {}", word.display()),
+                "KIND@FILE could not name it: it holds a comma",
+            )),
             file => Ok(Self { kind, file: OsStr::from_bytes(file).into() }),
         }
     }
@@ -55,42 +62,49 @@ impl Keep {
 
     /// Fails if a namespace is on the file already: it would be hidden, not replaced.
     pub(crate) fn check(&self) -> Result<()> {
-        if nsfs::is_on(&self.file) {
-            let error = Error::new(self.doing(), "a namespace is kept there already");
-            return Err(error.hint(format!("end it with umount {}", self.file.display())));
-        }
-        Ok(())
+        if nsfs::is_on(&self.file) { Err(self.taken()) } else { Ok(()) }
+    }
+
+    fn taken(&self) -> Error {
+        Error::new(self.doing(), "a namespace is kept there already").hint("end it with umount(8)")
     }
 
     /// Binds the namespace of `child` to the file. Undone by [`Kept::undo`].
     pub(crate) fn bind(&self, child: Pid) -> Result<Kept> {
-        let made = self.make_file()?;
-        let bound = copy_tree(&self.kind.file(child), false)
-            .and_then(|namespace| {
-                let place = open_place(&self.file).doing(|| self.doing())?;
-                attach(namespace, place, &self.file)
-            })
-            .remedy(Errno::EINVAL, self.why_invalid())
-            .map_err(|error| error.within(&self.doing()));
+        let mut kept = Kept {
+            place: Place::open(&self.file)
+                .doing(|| self.doing())
+                .remedy(Errno::ENOENT, "its directory must be there; make it with mkdir -p")?,
+            made: false,
+            bound: false,
+        };
+        let bound = self.bind_on(&mut kept, child);
         match bound {
-            Ok(()) => Ok(Kept { file: self.file.clone(), made, bound: true }),
+            Ok(()) => Ok(kept),
             Err(error) => {
-                Kept { file: self.file.clone(), made, bound: false }.undo()?;
+                kept.undo()?;
                 Err(error)
             }
         }
     }
 
-    /// Whether it was missing, and was made.
-    fn make_file(&self) -> Result<bool> {
-        let made = OpenOptions::new().write(true).create_new(true).mode(0o444).open(&self.file);
-        match made {
-            Ok(_) => Ok(true),
-            Err(error) if error.kind() == ErrorKind::AlreadyExists => Ok(false),
-            Err(error) => Err(error)
-                .doing(|| self.doing())
-                .remedy(Errno::ENOENT, "its directory must be there; make it with mkdir -p"),
+    fn bind_on(&self, kept: &mut Kept, child: Pid) -> Result<()> {
+        kept.made = kept.place.make_file().doing(|| self.doing())?;
+        let file = kept.place.file().doing(|| self.doing())?;
+        if SFlag::from_bits_truncate(fstat(&file).doing(|| self.doing())?.st_mode) & SFlag::S_IFMT
+            == SFlag::S_IFLNK
+        {
+            return Err(Error::new(self.doing(), "it is a symbolic link").hint("name the file itself"));
         }
+        if nsfs::is_one(&file) {
+            return Err(self.taken());
+        }
+        copy_tree(&self.kind.file(child), false)
+            .and_then(|namespace| attach(namespace, file, &self.file))
+            .remedy(Errno::EINVAL, self.why_invalid())
+            .map_err(|error| error.within(&self.doing()))?;
+        kept.bound = true;
+        Ok(())
     }
 
     fn doing(&self) -> String {
@@ -105,10 +119,47 @@ impl Keep {
     }
 }
 
+/// A name in a directory that is open: what others make of the path meanwhile does not matter.
+#[derive(Debug)]
+struct Place {
+    dir: OwnedFd,
+    name: OsString,
+}
+
+impl Place {
+    fn open(file: &Path) -> nix::Result<Self> {
+        let name = file.file_name().ok_or(Errno::EISDIR)?.to_owned();
+        let above = file.parent().filter(|above| !above.as_os_str().is_empty()).unwrap_or(Path::new("."));
+        let flags = OFlag::O_PATH | OFlag::O_DIRECTORY | OFlag::O_CLOEXEC;
+        Ok(Self { dir: open(above, flags, Mode::empty())?, name })
+    }
+
+    /// Whether it was missing, and was made.
+    fn make_file(&self) -> nix::Result<bool> {
+        let flags = OFlag::O_WRONLY | OFlag::O_CREAT | OFlag::O_EXCL | OFlag::O_CLOEXEC;
+        match openat(&self.dir, self.name.as_os_str(), flags, Mode::from_bits_truncate(0o444)) {
+            Ok(_) => Ok(true),
+            Err(Errno::EEXIST) => Ok(false),
+            Err(errno) => Err(errno),
+        }
+    }
+
+    /// The file, or the link itself if it is one.
+    fn file(&self) -> nix::Result<OwnedFd> {
+        let flags = OFlag::O_PATH | OFlag::O_NOFOLLOW | OFlag::O_CLOEXEC;
+        openat(&self.dir, self.name.as_os_str(), flags, Mode::empty())
+    }
+
+    fn umount(&self) -> nix::Result<()> {
+        let path = Path::new("/proc/self/fd").join(self.dir.as_raw_fd().to_string()).join(&self.name);
+        umount2(&path, MntFlags::MNT_DETACH | MntFlags::UMOUNT_NOFOLLOW)
+    }
+}
+
 /// A namespace that was bound to a file.
 #[derive(Debug)]
 pub(crate) struct Kept {
-    file: PathBuf,
+    place: Place,
     made: bool,
     bound: bool,
 }
@@ -116,11 +167,15 @@ pub(crate) struct Kept {
 impl Kept {
     /// For a launch that failed: as it was before.
     pub(crate) fn undo(&self) -> Result<()> {
-        let doing = || format!("undo what was kept on {}", self.file.display());
+        let doing = || format!("undo what was kept on {}", self.place.name.display());
         if self.bound {
-            umount2(&self.file, MntFlags::MNT_DETACH).doing(doing)?;
+            self.place.umount().doing(doing)?;
         }
-        if self.made { fs::remove_file(&self.file).doing(doing) } else { Ok(()) }
+        if self.made {
+            unlinkat(&self.place.dir, self.place.name.as_os_str(), UnlinkatFlags::NoRemoveDir)
+                .doing(doing)?;
+        }
+        Ok(())
     }
 }
 
@@ -131,14 +186,14 @@ mod tests {
 
     #[test]
     fn what_makes_no_sense_is_refused() {
-        for word in ["", "net", "net=", "=/file", "foo=/file", "net@/file"] {
+        for word in ["", "net", "net=", "=/file", "foo=/file", "net@/file", "net=a,b"] {
             assert!(Keep::parse(OsStr::new(word)).is_err(), "{word}");
         }
     }
 
     proptest! {
         #[test]
-        fn printed_and_parsed_again_it_is_the_same(kind in 0..Kind::ALL.len(), file in "[^\\x00]{1,20}") {
+        fn printed_and_parsed_again_it_is_the_same(kind in 0..Kind::ALL.len(), file in "[^\\x00,]{1,20}") {
             let keep = Keep { kind: Kind::ALL[kind], file: file.into() };
             prop_assert_eq!(Keep::parse(&keep.word()), Ok(keep));
         }

@@ -30,9 +30,9 @@ pub use kind::Kind;
 pub use namespaces::{HOSTNAME_MAX, Namespaces, Target, Want, hostname};
 pub use offsets::{Offset, Offsets};
 
-use std::{ffi::OsString, os::fd::OwnedFd, path::Path};
+use std::{ffi::OsString, path::Path};
 
-use chain::{Doing, Ended, Ending, Launch, Link, Propagation, Remedy, Result};
+use chain::{Doing, Ended, Launch, Link, Propagation, Result};
 use nix::{
     errno::Errno,
     sched::{CloneFlags, unshare},
@@ -42,6 +42,7 @@ use rustix::system::setdomainname;
 
 use join::{Joins, View};
 use keep::Kept;
+use tell::PidFile;
 use userns::UserNs;
 
 /// NEXT in new or existing namespaces.
@@ -55,7 +56,7 @@ pub struct NsEnter {
     /// The namespaces that exist are joined before the new ones are made.
     joins_first: bool,
     user: Option<UserNs>,
-    info_fd: Option<OwnedFd>,
+    pid_file: Option<PidFile>,
     kept: Vec<Kept>,
 }
 
@@ -69,7 +70,7 @@ impl NsEnter {
             joins: None,
             joins_first: false,
             user: None,
-            info_fd: None,
+            pid_file: None,
             kept: Vec::new(),
         }
     }
@@ -185,6 +186,14 @@ impl Link for NsEnter {
     }
 
     fn prepare(&mut self, launch: &mut Launch) -> Result<()> {
+        // First of all, so that none of these numbers is that of a file that is opened here.
+        let take = |fd, option| chain::take_fd(fd).doing(|| format!("{option} {fd}"));
+        if let Some(fd) = self.details.wait_fd {
+            launch.wait_for(take(fd, "--wait-fd")?);
+        }
+        if let Some(fd) = self.details.info_fd {
+            launch.tell_on(take(fd, "--info-fd")?);
+        }
         let view = View { root: self.details.root, working_dir: self.details.wd };
         let joins = Joins::open(&mut self.namespaces, view)?;
         if self.namespaces.all == Some(Want::New) {
@@ -224,18 +233,20 @@ impl Link for NsEnter {
         if let Some(timeout) = self.details.timeout() {
             launch.limit_time(timeout);
         }
-        let take = |fd, option| chain::take_fd(fd).doing(|| format!("{option} {fd}"));
-        if let Some(fd) = self.details.wait_fd {
-            launch.wait_for(take(fd, "--wait-fd")?);
-        }
-        self.info_fd = self.details.info_fd.map(|fd| take(fd, "--info-fd")).transpose()?;
-        if self.info_fd.is_some() || self.details.pid_file.is_some() || !self.details.keep.is_empty() {
+        if self.details.pid_file.is_some() || !self.details.keep.is_empty() {
             launch.act_before_next();
+        }
+        let maps_from_outside = self.user.as_ref().is_some_and(UserNs::needs_supervisor);
+        if maps_from_outside || self.details.info_fd.is_some() || !self.details.keep.is_empty() {
+            proc::check_is_ours()?;
         }
         Ok(())
     }
 
     fn advice(&self, namespaces: CloneFlags, errno: Errno) -> Option<String> {
+        if errno == Errno::ENOMEM && self.wants(Kind::Pid) && !self.has_new(Kind::Pid) {
+            return Some("process 1 of the pid namespace has ended, so no other can start in it".into());
+        }
         // Another link asked for more, and its tool has no `user` to add.
         let is_alone = namespaces == self.new_at_birth();
         is_alone.then(|| forbidden::advice(namespaces, &self.asked.word().to_string_lossy(), errno)).flatten()
@@ -266,9 +277,7 @@ impl Link for NsEnter {
             self.join()?;
         }
         if self.has_new(Kind::Cgroup) {
-            unshare(CloneFlags::CLONE_NEWCGROUP)
-                .doing(|| "new cgroup namespace".into())
-                .remedy(Errno::EPERM, "run as root, or add user")?;
+            unshare(CloneFlags::CLONE_NEWCGROUP).map_err(|errno| forbidden::error(Kind::Cgroup, errno))?;
         }
         if let Some(place) = self.proc() {
             proc::mount_on(place)?;
@@ -290,18 +299,23 @@ impl Link for NsEnter {
             self.kept.push(keep.bind(child)?);
         }
         if let Some(file) = &self.details.pid_file {
-            tell::pid_file(file, child)?;
+            self.pid_file = tell::pid_file(file, child)?;
         }
-        self.info_fd.take().map_or(Ok(()), |fd| tell::info(fd, child))
+        Ok(())
+    }
+
+    fn told(&self, child: Pid) -> Result<String> {
+        if self.details.info_fd.is_some() { tell::info(child) } else { Ok(String::new()) }
     }
 
     fn after(&mut self, ended: &Ended) -> Result<()> {
-        if let (Some(file), Some(child)) = (&self.details.pid_file, ended.pid) {
-            tell::remove_pid_file(file, child)?;
+        let mut done = self.pid_file.take().map_or(Ok(()), PidFile::remove);
+        if !ended.released {
+            // Each, whatever becomes of another.
+            for kept in self.kept.drain(..).rev() {
+                done = done.and(kept.undo());
+            }
         }
-        if ended.ending == Ending::NotRun {
-            self.kept.drain(..).try_for_each(|kept| kept.undo())?;
-        }
-        Ok(())
+        done
     }
 }

@@ -35,12 +35,17 @@ pub(crate) fn is_on(file: &Path) -> bool {
     statfs(file).is_ok_and(|found| found.filesystem_type() == NSFS_MAGIC)
 }
 
+/// Whether an open file is a namespace.
+pub(crate) fn is_one(file: impl AsFd) -> bool {
+    fstatfs(file).is_ok_and(|found| found.filesystem_type() == NSFS_MAGIC)
+}
+
 /// Opens the namespace that is on a file, whose kind it tells; `None` if the file is no namespace.
 pub(crate) fn open_kind(file: &Path) -> nix::Result<(OwnedFd, Option<Kind>)> {
     // The file may be anything: opening a fifo waits, and opening a terminal can take it.
     let flags = OFlag::O_RDONLY | OFlag::O_CLOEXEC | OFlag::O_NONBLOCK | OFlag::O_NOCTTY;
     let namespace = open(file, flags, Mode::empty())?;
-    if fstatfs(&namespace)?.filesystem_type() != NSFS_MAGIC {
+    if !is_one(&namespace) {
         return Ok((namespace, None));
     }
     // SAFETY: the request has no argument; the descriptor is borrowed for the call.

@@ -8,7 +8,7 @@ use std::{
 };
 
 use chain::{
-    Doing, Remedy, Result,
+    Doing, Error, Remedy, Result,
     mount::{attach, new_proc, open_dir},
 };
 use nix::errno::Errno;
@@ -25,9 +25,10 @@ impl Proc {
     }
 
     pub(crate) fn read(&self, path: &str) -> io::Result<String> {
-        let mut text = String::new();
-        self.file(path, OFlags::RDONLY)?.read_to_string(&mut text)?;
-        Ok(text)
+        let mut text = Vec::new();
+        self.file(path, OFlags::RDONLY)?.read_to_end(&mut text)?;
+        // A process's name need not be UTF-8.
+        Ok(String::from_utf8_lossy(&text).into_owned())
     }
 
     /// In one write(2), as the kernel demands of its switches.
@@ -38,6 +39,15 @@ impl Proc {
     fn file(&self, path: &str, flags: OFlags) -> io::Result<File> {
         Ok(openat(self.0.as_fd(), path, flags | OFlags::CLOEXEC, Mode::empty())?.into())
     }
+}
+
+/// Fails if the numbers in /proc are not those by which this process knows its child.
+pub(crate) fn check_is_ours() -> Result<()> {
+    if chain::proc_is_ours() {
+        return Ok(());
+    }
+    Err(Error::new("find the child in /proc", "/proc is missing, or is that of another pid namespace")
+        .hint("mount one of this: where the pid namespace was made, add mnt"))
 }
 
 /// Mounts a new proc on a directory. The one on /proc would show, and name by wrong numbers, the

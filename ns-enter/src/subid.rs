@@ -30,10 +30,11 @@ impl Ids {
             Self::Users => "/etc/subuid",
             Self::Groups => "/etc/subgid",
         };
-        let text = match fs::read_to_string(file) {
-            Err(error) if error.kind() == ErrorKind::NotFound => String::new(),
+        let bytes = match fs::read(file) {
+            Err(error) if error.kind() == ErrorKind::NotFound => Vec::new(),
             read => read.doing(|| format!("read {file}"))?,
         };
+        let text = String::from_utf8_lossy(&bytes);
         let name = user_name(uid);
         let given = given(&text, name.as_deref(), uid);
         if given.is_empty() {
@@ -64,16 +65,17 @@ impl Ids {
             return Ok(());
         }
         let said = String::from_utf8_lossy(&output.stderr);
-        let said = said.trim().trim_start_matches(program).trim_start_matches(": ");
-        Err(Error::new(format!("map the ids by {program}"), said.to_owned())
+        let said = said.trim().trim_start_matches(program).trim_start_matches(": ").trim_end_matches('.');
+        let why = if said.is_empty() { output.status.to_string() } else { said.to_owned() };
+        Err(Error::new(format!("map the ids by {program}"), why)
             .hint("it maps what /etc/subuid and /etc/subgid give to the caller"))
     }
 }
 
 /// The login name by /etc/passwd (passwd(5)), where the local subuid(5) names are from.
 fn user_name(uid: u32) -> Option<String> {
-    let passwd = fs::read_to_string(Path::new("/etc/passwd")).ok()?;
-    passwd.lines().find_map(|line| {
+    let passwd = fs::read(Path::new("/etc/passwd")).ok()?;
+    String::from_utf8_lossy(&passwd).lines().find_map(|line| {
         let mut fields = line.split(':');
         let name = fields.next()?;
         (fields.nth(1)?.parse() == Ok(uid)).then(|| name.to_owned())

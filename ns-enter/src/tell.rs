@@ -2,14 +2,15 @@
 
 use std::{
     collections::BTreeMap,
-    fs::{self, File},
-    io::Write,
-    os::{fd::OwnedFd, unix::fs::MetadataExt},
-    path::Path,
+    ffi::OsString,
+    fs::{self, OpenOptions},
+    io::{ErrorKind, Write},
+    os::unix::fs::{MetadataExt, OpenOptionsExt},
+    path::{Path, PathBuf},
 };
 
-use chain::{Doing, Result};
-use nix::unistd::Pid;
+use chain::{Doing, Remedy, Result};
+use nix::{errno::Errno, fcntl::OFlag, unistd::Pid};
 use serde::Serialize;
 
 use crate::kind::Kind;
@@ -23,8 +24,8 @@ struct Info {
     namespaces: BTreeMap<&'static str, u64>,
 }
 
-/// Writes the line, and closes the descriptor.
-pub(crate) fn info(fd: OwnedFd, child: Pid) -> Result<()> {
+/// The line.
+pub(crate) fn info(child: Pid) -> Result<String> {
     let doing = || "tell on --info-fd".to_owned();
     let mut namespaces = BTreeMap::new();
     for kind in Kind::ALL.into_iter().filter(|kind| kind.is_known_here()) {
@@ -33,18 +34,58 @@ pub(crate) fn info(fd: OwnedFd, child: Pid) -> Result<()> {
     }
     let info = Info { pid: child.as_raw(), namespaces };
     let line = serde_json::to_string(&info).map_err(std::io::Error::from).doing(doing)?;
-    File::from(fd).write_all((line + "\n").as_bytes()).doing(doing)
+    Ok(line + "\n")
 }
 
-/// Writes the pid file.
-pub(crate) fn pid_file(file: &Path, child: Pid) -> Result<()> {
-    fs::write(file, format!("{child}\n")).doing(|| format!("--pid-file {}", file.display()))
+/// A pid file that was made, and goes with NEXT.
+#[derive(Debug)]
+pub(crate) struct PidFile {
+    file: PathBuf,
+    /// Device and inode, by which it is told from what others have put in its place.
+    id: (u64, u64),
 }
 
-/// Removes it, unless it is somebody else's by now.
-pub(crate) fn remove_pid_file(file: &Path, child: Pid) -> Result<()> {
-    if fs::read_to_string(file).is_ok_and(|text| text == format!("{child}\n")) {
-        fs::remove_file(file).doing(|| format!("--pid-file {}", file.display()))?;
+/// Writes the pid file: whole from the moment when it is there, in place of one that was left. What is no
+/// regular file, such as a fifo or /dev/stdout, is written to and stays; nothing is waited for.
+pub(crate) fn pid_file(file: &Path, child: Pid) -> Result<Option<PidFile>> {
+    let doing = || format!("--pid-file {}", file.display());
+    let line = format!("{child}\n");
+    let is_plain = match fs::symlink_metadata(file) {
+        Ok(found) => found.is_file(),
+        Err(error) => error.kind() == ErrorKind::NotFound,
+    };
+    if !is_plain {
+        let mut open = OpenOptions::new();
+        open.write(true).custom_flags((OFlag::O_NONBLOCK | OFlag::O_NOCTTY).bits());
+        let written = open.open(file).and_then(|mut file| file.write_all(line.as_bytes()));
+        return written.doing(doing).remedy(Errno::ENXIO, "nobody reads it").map(|()| None);
     }
-    Ok(())
+    let mut name = OsString::from(".");
+    name.push(file.file_name().unwrap_or_default());
+    name.push(format!(".{child}"));
+    let new = file.with_file_name(name);
+    let mut made = OpenOptions::new().write(true).create_new(true).open(&new).doing(doing)?;
+    let id = made.write_all(line.as_bytes()).and_then(|()| made.metadata()).and_then(|found| {
+        fs::rename(&new, file)?;
+        Ok((found.dev(), found.ino()))
+    });
+    match id {
+        Ok(id) => Ok(Some(PidFile { file: file.into(), id })),
+        Err(error) => {
+            let _ = fs::remove_file(&new);
+            Err(error).doing(doing)
+        }
+    }
+}
+
+impl PidFile {
+    /// Removes it, unless it is somebody else's by now.
+    pub(crate) fn remove(self) -> Result<()> {
+        match fs::symlink_metadata(&self.file) {
+            Ok(found) if (found.dev(), found.ino()) == self.id => {
+                fs::remove_file(&self.file).doing(|| format!("--pid-file {}", self.file.display()))
+            }
+            _ => Ok(()),
+        }
+    }
 }

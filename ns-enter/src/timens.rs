@@ -9,15 +9,12 @@ use nix::{
     sched::{setns, unshare},
 };
 
-use crate::{kind::Kind, offsets::Offsets};
+use crate::{forbidden, kind::Kind, offsets::Offsets};
 
 /// Makes it, sets its clocks, and enters it.
 pub(crate) fn make(offsets: Option<Offsets>) -> Result<()> {
     let doing = || "new time namespace".to_owned();
-    unshare(Kind::Time.flag())
-        .doing(doing)
-        .remedy(Errno::EPERM, "run as root, or add user")
-        .remedy(Errno::EINVAL, "this kernel has none; see ls /proc/self/ns")?;
+    unshare(Kind::Time.flag()).map_err(|errno| forbidden::error(Kind::Time, errno))?;
     if let Some(offsets) = offsets {
         set_clocks(offsets)?;
     }

@@ -1,9 +1,9 @@
 //! The maps of a new user namespace: who writes them, and who NEXT is in it (user_namespaces(7)).
 
-use chain::{Doing, Remedy, Result};
+use chain::{Doing, Error, Remedy, Result};
 use nix::{
     errno::Errno,
-    unistd::{Gid, Pid, Uid, getegid, geteuid, setegid, seteuid, setgroups, setresgid, setresuid},
+    unistd::{Gid, Pid, Uid, getegid, geteuid, getgroups, setgroups, setresgid, setresuid},
 };
 
 use crate::{
@@ -69,12 +69,7 @@ impl UserNs {
         } else {
             Writer::Programs
         };
-        let (mut user, mut group) = (first_unless_mapped(&uids, uid), first_unless_mapped(&gids, gid));
-        if owner.is_some() {
-            // Only the effective ids are the owner's by then.
-            user = user.or_else(|| inside(&uids, uid));
-            group = group.or_else(|| inside(&gids, gid));
-        }
+        let (user, group) = (first_unless_mapped(&uids, uid), first_unless_mapped(&gids, gid));
         Ok(Self { uids, gids, writer, proc, user, group })
     }
 
@@ -163,18 +158,15 @@ fn first_unless_mapped(ranges: &[Range], own: u32) -> Option<u32> {
     ranges.first().map(|range| if holds_root { 0 } else { range.inside })
 }
 
-/// What the map makes of an id outside.
-fn inside(ranges: &[Range], outside: u32) -> Option<u32> {
-    let range = ranges.iter().find(|range| range.holds_outside(outside))?;
-    Some(range.inside + (outside - range.outside))
-}
-
 /// Lets the user namespaces that this process makes from now on belong to `owner`: that is whoever it
 /// is effectively (create_user_ns() in kernel/user_namespace.c, Linux 6.18).
 pub(crate) fn make_for(owner: Owner) -> Result<()> {
     let doing = || format!("--owner {owner}");
-    setegid(Gid::from_raw(owner.gid)).doing(doing).remedy(Errno::EPERM, ONLY_ROOT)?;
-    seteuid(Uid::from_raw(owner.uid)).doing(doing).remedy(Errno::EPERM, ONLY_ROOT)
+    let (uid, gid) = (Uid::from_raw(owner.uid), Gid::from_raw(owner.gid));
+    // For good: with ids that are not mapped it would still be root outside.
+    setgroups(&[]).doing(doing).remedy(Errno::EPERM, ONLY_ROOT)?;
+    setresgid(gid, gid, gid).doing(doing).remedy(Errno::EPERM, ONLY_ROOT)?;
+    setresuid(uid, uid, uid).doing(doing).remedy(Errno::EPERM, ONLY_ROOT)
 }
 
 const ONLY_ROOT: &str = "only root may give a user namespace away";
@@ -198,8 +190,12 @@ fn become_ids(uid: Option<u32>, gid: Option<u32>) -> Result<()> {
         return Ok(());
     }
     match setgroups(&[]) {
-        // The namespace has setgroups(2) denied, so the groups stay as they are.
-        Err(Errno::EPERM) => {}
+        // The namespace has setgroups(2) denied, or no map of groups.
+        Err(Errno::EPERM) if getgroups().is_ok_and(|groups| groups.is_empty()) => {}
+        Err(Errno::EPERM) if uid.is_some() && gid.is_none() => {
+            return Err(Error::os("give up the supplementary groups", Errno::EPERM)
+                .hint("map groups too, so that it can be done"));
+        }
         done => done.doing(|| "give up the supplementary groups".into())?,
     }
     if let Some(gid) = gid.map(Gid::from_raw) {

@@ -120,7 +120,9 @@ fn a_process_that_has_ended_is_named() {
     ended.wait().expect("ends");
     let run = scene.tool("ns-enter").args([&format!("uts@{}", ended.id()), "--", "true"]).assert().code(125);
     let pid = ended.id();
-    run.stderr(format!("ns-enter: join process {pid}: No such process; is there such a process?\n"));
+    run.stderr(format!(
+        "ns-enter: join process {pid}: No such process; it has ended, or is not seen from here\n"
+    ));
 }
 
 #[test]
@@ -134,5 +136,5 @@ fn the_environment_of_a_process_is_taken_with_its_path() {
                   for kinds in uts pid; do ns-enter --env-of $COPROC_PID $kinds -- only-there; done; kill $COPROC_PID";
     scene.script(script).assert().stdout("a=b, c d,\na=b, c d,\n");
     let run = scene.tool("ns-enter").args(["--env-of", "99999999", "uts", "--", "true"]).assert().code(125);
-    run.stderr("ns-enter: join process 99999999: No such process; is there such a process?\n");
+    run.stderr("ns-enter: take the environment of process 99999999: No such process; it has ended, or is not seen from here\n");
 }

@@ -175,7 +175,7 @@ fn joined_namespaces_of_an_ordinary_user_are_like_those_of_nsenter() {
         ("ns-enter --root --wd all@$P", "nsenter --preserve-credentials -t $P -a -r -w"),
     ];
     compare(&scene, |script| scene.script_as_user(script).output(), &holder.pid, &pairs);
-    let pairs = [("ns-enter user@$P", "nsenter -t $P -U")];
+    let pairs = [("ns-enter user@$P", "nsenter -t $P -U"), ("ns-enter all@$P", "nsenter -t $P -a")];
     compare(&scene, |script| scene.script(script).output(), &holder.pid, &pairs);
     holder.end();
 }

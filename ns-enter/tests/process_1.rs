@@ -1,6 +1,6 @@
 //! `--init`, `--timeout`, and how deep pid namespaces go.
 
-use chain_testing::Scene;
+use chain_testing::{Running, Scene};
 
 #[test]
 fn init_reaps_orphans_and_ends_with_the_commands_status() {
@@ -120,4 +120,54 @@ fn pid_namespaces_go_32_deep_and_the_next_is_refused_with_the_reason() {
         output = nest(&depth.to_string());
     }
     assert!((28..=32).contains(&depth) && output.stdout == b"deep\n", "{depth}");
+}
+
+#[test]
+fn what_is_stopped_does_not_outlive_its_time() {
+    let scene = Scene::new();
+    for words in [&["pid,mnt"][..], &["uts"], &["--init", "pid,mnt"]] {
+        let mut tool = scene.command("ns-enter");
+        tool.args(["--timeout", "500ms"]).args(words).args([
+            "--",
+            "bash",
+            "-c",
+            "echo ready; kill -TSTP $$; sleep 1000",
+        ]);
+        let (_, status) = Running::start(tool).end();
+        assert_eq!(status.code(), Some(124), "{words:?}");
+    }
+}
+
+#[test]
+fn the_pipe_to_the_supervisor_is_out_of_reach_in_a_users_box() {
+    let scene = Scene::new();
+    let run =
+        scene.script_as_user("ns-enter --init user,pid,mnt -- ls /proc/1/fd").assert().code(2).stdout("");
+    run.stderr("ls: cannot open directory '/proc/1/fd': Permission denied\n");
+}
+
+#[test]
+fn what_root_in_a_box_says_to_the_supervisor_is_not_kept() {
+    let scene = Scene::new();
+    // More than the group's memory.
+    let script = "for fd in /proc/1/fd/[3-9]; do grep -q 1$ <(grep flags: /proc/1/fdinfo/${fd##*/}) && \
+                  { echo -n f; tr '\\0' x </dev/zero | head -c 100M; } 2>/dev/null >$fd; done; exit 0";
+    let words = ["mem=64M", "--", "ns-enter", "--init", "pid,mnt", "--", "bash", "-c", script];
+    let run = scene.tool("cg-set").args(words).assert();
+    let said = String::from_utf8_lossy(&run.get_output().stderr).into_owned();
+    assert!(!said.contains("killed"), "{said}");
+}
+
+#[test]
+fn the_limit_on_each_kind_is_named() {
+    let scene = Scene::new();
+    for kind in ["time", "cgroup", "uts"] {
+        let script =
+            format!("echo 0 >/proc/sys/user/max_{kind}_namespaces; exec ns-enter {kind} -- echo ran");
+        let run = scene.tool("ns-enter").args(["user,pid,mnt", "--", "sh", "-c", &script]).assert().code(125);
+        run.stderr(format!(
+            "ns-enter: new {kind} namespace: No space left on device; \
+             this machine forbids it: /proc/sys/user/max_{kind}_namespaces is 0\n"
+        ));
+    }
 }

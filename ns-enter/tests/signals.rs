@@ -153,3 +153,18 @@ fn a_command_that_a_real_time_signal_kills_ends_as_a_shell_shows_it() {
     let run = scene.tool("cg-set").args(["pids=5", "--", "bash", "-c", "kill -34 $$"]).assert();
     run.code(128 + 34).stderr("");
 }
+
+#[test]
+fn the_name_of_a_command_need_not_be_text() {
+    use std::os::unix::ffi::OsStrExt;
+    let scene = Scene::new();
+    let name = std::ffi::OsStr::from_bytes(b"caf\xe9");
+    std::fs::copy("/bin/bash", scene.path(name)).expect("copy");
+    let mut command = scene.command("ns-enter");
+    let script = "trap 'echo got; exit 7' USR1; exec 3<> <(:); echo ready; while :; do read -t 0.1 line <&3; done 2>/dev/null";
+    command.args(["pid,mnt", "--"]).arg(scene.path(name)).args(["-c", script]);
+    let running = Running::start(command);
+    running.send(Signal::SIGUSR1);
+    let (said, status) = running.end();
+    assert_eq!((said.as_str(), status.code()), ("got\n", Some(7)));
+}

@@ -60,3 +60,46 @@ fn who_waits_for_a_descriptor_can_be_ended() {
                   while ! [ -s info ]; do read -t 0.01 x <> <(:); done; kill $box; wait $box; echo $?";
     scene.script(script).assert().success().stdout("143\n");
 }
+
+#[test]
+fn a_pid_file_that_is_no_plain_file_is_written_and_stays() {
+    let scene = Scene::new();
+    let script = "ns-enter --pid-file /dev/stdout uts -- true | grep -c '^[0-9]*$'; \
+                  echo old >real; ln -s real link; ns-enter --pid-file link uts -- cat real | grep -c '^[0-9]'; [ -L link ] && echo linked; \
+                  echo old >plain; ns-enter --pid-file plain uts -- sh -c 'echo $$ | diff - plain && ls'; ls; \
+                  mkfifo fifo; ns-enter --pid-file fifo uts -- echo ran";
+    let run = scene.script(script).assert().code(125).stdout("1\n1\nlinked\nlink\nplain\nreal\nlink\nreal\n");
+    run.stderr(
+        "ns-enter: --pid-file fifo: No such device or address (os error 6); nobody reads it\n"
+            .replace(" (os error 6)", ""),
+    );
+}
+
+#[test]
+fn who_tells_a_pipe_that_is_full_can_be_ended() {
+    let scene = Scene::new();
+    let script = "mkfifo full; exec 4<>full; dd if=/dev/zero bs=64k count=1 >&4 2>/dev/null; \
+                  ns-enter --info-fd 4 pid,mnt -- echo ran & box=$!; \
+                  until { read -r child rest </proc/$box/task/$box/children; grep -q pipe_read /proc/$child/wchan; }; do read -t 0.01 x <> <(:); done 2>/dev/null; \
+                  kill $box; wait $box; echo $?";
+    scene.script(script).assert().success().stdout("143\n");
+}
+
+#[test]
+fn a_descriptor_that_is_not_open_is_not_one_of_ours() {
+    let scene = Scene::new();
+    for (words, redirect) in [
+        ("--wait-fd 3", ""),
+        ("--wait-fd 3 --info-fd 4", "4>/dev/null"),
+        ("--info-fd 1", ">&-"),
+        ("--wait-fd 0", "<&-"),
+        ("--keep-fd 0", "<&-"),
+    ] {
+        let script = format!(
+            "ns-enter {words} uts@/proc/$$/ns/uts,net@/proc/$$/ns/net -- sh -c 'echo ran >&2' {redirect}"
+        );
+        let run = scene.script(&script).assert().code(125).stdout("");
+        let said = String::from_utf8_lossy(&run.get_output().stderr).into_owned();
+        assert!(said.ends_with(": Bad file descriptor\n") && said.lines().count() == 1, "{script}: {said}");
+    }
+}

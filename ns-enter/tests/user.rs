@@ -186,3 +186,35 @@ fn the_user_namespace_of_ones_own_process_is_joined_with_the_others_of_it() {
     assert_eq!(lines[..3], ["0", "inner", "beside"], "{output}");
     assert!(lines[3].starts_with("/proc/1 /proc/"), "{output}");
 }
+
+#[test]
+fn who_joins_a_user_namespace_brings_no_groups_along() {
+    let scene = Scene::new();
+    let script = "mkfifo info; chmod 666 info; echo secret > file; chgrp 42 file; chmod 040 file; \
+                  setpriv --reuid=54321 --regid=54321 --clear-groups bin/ns-enter --info-fd 3 user,uts -- sleep 1000 3>info & box=$!; \
+                  read -r json <info; pid=${json#*:}; pid=${pid%%,*}; \
+                  setpriv --groups 0,42 ns-enter user@$pid,uts@$pid -- sh -c 'grep Groups: /proc/self/status; cat file'; \
+                  kill $pid; wait $box 2>/dev/null";
+    scene.script_as_user("true").assert().success();
+    scene.script(script).assert().stdout("Groups:\t \n");
+}
+
+#[test]
+fn who_is_given_a_namespace_of_another_owner_is_that_owner_for_good() {
+    let scene = Scene::new();
+    // The owner of the test's directory is root, whose files nobody else may write.
+    std::fs::write(scene.path("file"), "secret").expect("write");
+    let script = "chgrp 42 file; chmod 040 file; sleep 1000 & victim=$!; \
+                  for words in user=none '--gid-map none user' 'user=none,pid'; do \
+                      setpriv --groups 0,42 ns-enter --owner 54321 $words -- sh -c \"kill $victim; cat file; touch new\" 2>/dev/null; \
+                      [ $? != 0 ] && ! [ -e new ] && [ -d /proc/$victim ] && echo refused; \
+                  done; kill $victim; wait";
+    scene.script(script).assert().success().stdout("refused\nrefused\nrefused\n");
+}
+
+#[test]
+fn all_ids_can_be_mapped_as_the_machine_maps_them() {
+    let scene = Scene::new();
+    let run = scene.script("ns-enter user=0:0:4294967295 -- cat /proc/self/uid_map | tr -s ' '").assert();
+    run.success().stdout(" 0 0 4294967295\n");
+}

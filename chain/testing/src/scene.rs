@@ -23,8 +23,12 @@ use crate::leftovers::{Leftovers, kill_marked};
 /// A user and group that no file on the machine belongs to.
 pub const ORDINARY_USER: u32 = 54_321;
 
-/// Longer than any test takes on a busy machine; a tool that hangs fails its test.
-pub(crate) const TIME_LIMIT: Duration = Duration::from_mins(1);
+/// Longer than any test takes on a busy machine; a tool that hangs fails its test. CHAINBOX_SLOW says
+/// how many times slower a machine is that is not a real one.
+pub(crate) fn time_limit() -> Duration {
+    let times = env::var("CHAINBOX_SLOW").map_or(1, |times| times.parse().expect("a number"));
+    times * Duration::from_mins(1)
+}
 
 /// The place of one test. Only one scene is open at a time on the machine, in all test programs:
 /// what is left over could not be told from what another test is using.
@@ -129,7 +133,7 @@ impl Scene {
             .env("PATH", path_with(&bin_dir()))
             .env(name, value)
             .current_dir(self.dir())
-            .timeout(TIME_LIMIT);
+            .timeout(time_limit());
         command
     }
 }
@@ -139,7 +143,7 @@ impl Scene {
 fn watchdog(mark: String) -> Sender<()> {
     let (leash, held) = mpsc::channel();
     std::thread::spawn(move || {
-        if held.recv_timeout(2 * TIME_LIMIT) == Err(RecvTimeoutError::Timeout) {
+        if held.recv_timeout(2 * time_limit()) == Err(RecvTimeoutError::Timeout) {
             eprintln!("the test took too long; what it has started is killed");
             kill_marked(&mark);
         }
@@ -169,7 +173,7 @@ impl Drop for Scene {
 pub fn wait_until(what: &str, mut done: impl FnMut() -> bool) {
     let start = Instant::now();
     while !done() {
-        assert!(start.elapsed() < TIME_LIMIT, "waited too long: {what}");
+        assert!(start.elapsed() < time_limit(), "waited too long: {what}");
         std::thread::sleep(Duration::from_millis(2));
     }
 }

@@ -23,7 +23,7 @@ use nix::{
     unistd::{Pid, setsid},
 };
 
-use crate::scene::{TIME_LIMIT, wait_until};
+use crate::scene::{time_limit, wait_until};
 
 nix::ioctl_write_int_bad!(take_terminal, libc::TIOCSCTTY);
 
@@ -77,7 +77,7 @@ impl Terminal {
                 let after = self.shown.split_off(at + text.len());
                 return std::mem::replace(&mut self.shown, after);
             }
-            assert!(start.elapsed() < TIME_LIMIT, "not shown: {text:?}; shown is {:?}", self.shown);
+            assert!(start.elapsed() < time_limit(), "not shown: {text:?}; shown is {:?}", self.shown);
             assert!(self.read(), "ended without {text:?}; shown is {:?}", self.shown);
         }
     }

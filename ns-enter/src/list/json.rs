@@ -19,7 +19,7 @@ struct Entry<'a> {
     kind: &'a str,
     inode: u64,
     processes: usize,
-    pid: Option<i32>,
+    pid: Option<u32>,
     command: Option<&'a str>,
     owner: Option<u64>,
     parent: Option<u64>,

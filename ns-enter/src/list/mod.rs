@@ -29,7 +29,7 @@ use tree::Strokes;
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) struct Wish {
     /// The namespaces of this process only.
-    pub(crate) pid: Option<i32>,
+    pub(crate) pid: Option<u32>,
     /// As JSON.
     pub(crate) json: bool,
 }

@@ -1,10 +1,6 @@
 //! One process in /proc: its namespaces, and what it runs.
 
-use std::{
-    fs::{self, File},
-    mem::MaybeUninit,
-    os::fd::OwnedFd,
-};
+use std::{fs::File, io::Read, mem::MaybeUninit, os::fd::OwnedFd};
 
 use chain::{Error, Result};
 use nix::{
@@ -22,12 +18,12 @@ const FOR_CHILDREN: [(&str, Kind); 2] = [("pid_for_children", Kind::Pid), ("time
 /// The open directory /proc/PID/ns (proc_pid_ns(5)): what it tells is never of another process that
 /// got the same pid.
 pub(super) struct Process {
-    pid: i32,
+    pid: u32,
     dir: OwnedFd,
 }
 
 impl Process {
-    pub(super) fn open(pid: i32) -> nix::Result<Self> {
+    pub(super) fn open(pid: u32) -> nix::Result<Self> {
         let flags = OFlag::O_PATH | OFlag::O_DIRECTORY | OFlag::O_CLOEXEC;
         let dir = open(format!("/proc/{pid}/ns").as_str(), flags, Mode::empty())?;
         Ok(Self { pid, dir })
@@ -48,7 +44,13 @@ impl Process {
 
     /// Its words with spaces between them, or `[NAME]` if it has none; `None` if it has ended.
     pub(super) fn command(&self) -> Option<String> {
-        let read = |file: &str| fs::read(format!("/proc/{}/{file}", self.pid)).ok();
+        // A process can make its words as long as it likes.
+        const MOST_BYTES: u64 = 4096;
+        let read = |file: &str| {
+            let mut start = Vec::new();
+            let file = File::open(format!("/proc/{}/{file}", self.pid)).ok()?;
+            file.take(MOST_BYTES).read_to_end(&mut start).ok().map(|_| start)
+        };
         let words = read("cmdline")?;
         command_of(&words, || read("comm"))
     }
@@ -74,7 +76,7 @@ pub(super) struct Own {
 
 /// The namespaces of one process, in the order of [`Kind::ALL`]: its own, and each that only its
 /// children will be in.
-pub(super) fn own(pid: i32) -> Result<Vec<Own>> {
+pub(super) fn own(pid: u32) -> Result<Vec<Own>> {
     let refused = |errno| {
         let error = Error::os(format!("list the namespaces of process {pid}"), errno);
         Err(match errno {

@@ -30,7 +30,7 @@ pub(super) struct Namespace {
     /// How many processes are in it, counted by their first threads.
     pub(super) processes: usize,
     /// The lowest pid in it.
-    pub(super) pid: Option<i32>,
+    pub(super) pid: Option<u32>,
     /// What that process runs: its words, or `[NAME]` if it has none, as a kernel thread.
     pub(super) command: Option<String>,
     /// The user namespace that owns it.
@@ -94,7 +94,7 @@ struct Finder {
 
 impl Finder {
     /// Counts a process in its namespaces. One that has ended by now is not there, which is no gap.
-    fn look_at(&mut self, pid: i32) {
+    fn look_at(&mut self, pid: u32) {
         match self.count(pid) {
             Ok(found) => self.processes += usize::from(found),
             Err(Errno::ENOENT | Errno::ESRCH) => {}
@@ -106,7 +106,7 @@ impl Finder {
     }
 
     /// Whether the process has any namespace. A zombie has those of user and pid only.
-    fn count(&mut self, pid: i32) -> nix::Result<bool> {
+    fn count(&mut self, pid: u32) -> nix::Result<bool> {
         let process = Process::open(pid)?;
         let mut command = None;
         let mut found = false;
