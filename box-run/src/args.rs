@@ -1,9 +1,9 @@
 //! What the command line says: the settings of all primitives, as one long option each.
 
-use std::{ffi::OsString, path::PathBuf, str::FromStr};
+use std::{ffi::OsString, path::PathBuf};
 
-use cg_set::{CgSet, Cores, Count, Settings};
-use chain::{Error, Job, Limit, Links, Operands, Options, Result, Size, Tool};
+use cg_set::{CgSet, Settings, Value};
+use chain::{Error, Job, Links, Operands, Options, Result, Tool};
 use clap::Parser;
 use ns_enter::{Kind, Namespaces, NsEnter};
 use ovl_mount::{Changes, Layers, OvlMount};
@@ -39,14 +39,14 @@ pub struct Args {
     #[command(flatten)]
     binds: Binds,
     /// Memory and swap together: 64M, 1G, max
-    #[arg(long, value_name = "SIZE", value_parser = Limit::<Size>::from_str)]
-    mem: Option<Limit<Size>>,
+    #[arg(long, value_name = "SIZE", value_parser = Settings::value_of("mem"))]
+    mem: Option<Value>,
     /// Processor time: 0.5 is half a core
-    #[arg(long, value_name = "CORES", value_parser = Limit::<Cores>::from_str)]
-    cpu: Option<Limit<Cores>>,
+    #[arg(long, value_name = "CORES", value_parser = Settings::value_of("cpu"))]
+    cpu: Option<Value>,
     /// Processes and threads at once
-    #[arg(long, value_name = "N", value_parser = Limit::<Count>::from_str)]
-    pids: Option<Limit<Count>>,
+    #[arg(long, value_name = "N", value_parser = Settings::value_of("pids"))]
+    pids: Option<Value>,
     /// The host name in the box
     #[arg(long, value_name = "NAME")]
     hostname: Option<OsString>,
@@ -79,8 +79,11 @@ impl Args {
     /// namespaces; the tree; the switch into it.
     fn links(&self) -> Result<Links> {
         let mut links: Links = Vec::new();
-        let limits = Settings { mem: self.mem, cpu: self.cpu, pids: self.pids };
-        if limits != Settings::default() {
+        let limits = Settings::default()
+            .with("mem", self.mem.clone())
+            .with("cpu", self.cpu.clone())
+            .with("pids", self.pids.clone());
+        if !limits.is_empty() {
             links.push(Box::new(CgSet::transient(limits)));
         }
         links.push(Box::new(NsEnter::new(self.namespaces()?)));

@@ -5,7 +5,10 @@ use std::{
     fmt,
     fs::{self, DirBuilder, File, OpenOptions, Permissions},
     io::{ErrorKind, Write},
-    os::unix::fs::{DirBuilderExt, PermissionsExt},
+    os::{
+        fd::OwnedFd,
+        unix::fs::{DirBuilderExt, PermissionsExt},
+    },
     path::{Path, PathBuf},
     time::{Duration, Instant},
 };
@@ -13,41 +16,61 @@ use std::{
 use chain::{Doing, Error, Remedy, Result};
 use nix::errno::Errno;
 
-use crate::{hierarchy::Hierarchies, process::Process};
+use crate::{
+    dead::{self, Claim},
+    hierarchy::{CORE, Hierarchies, Version},
+    process::Process,
+    room, v1,
+};
 
-/// The trees of v1 that a setting can need, and v2's, by name.
-pub(crate) const TREES: [&str; 4] = ["memory", "cpu", "cpuacct", "pids"];
 /// The v2 tree, which on a hybrid machine has no controllers, but can kill a group at once.
-pub(crate) const V2: &str = "v2";
+const V2: &str = "cgroup";
 /// How long the end of what was killed is waited for.
 const KILL_TIME: Duration = Duration::from_secs(5);
 /// Other groups of our name that are passed over: of other pid namespaces, of killed cg-sets.
 const MOST_NAMESAKES: u32 = 10_000;
 
 /// A group's directories. Trees that are mounted together share one.
-#[derive(Debug, Clone, Default)]
+#[derive(Debug, Default)]
 pub(crate) struct Group {
-    dirs: BTreeMap<&'static str, PathBuf>,
+    dirs: BTreeMap<String, (Version, PathBuf)>,
     /// The directories that we made, in the order in which they were made.
     made: Vec<PathBuf>,
+    /// Those of them that others could take for a dead process's.
+    claims: Vec<Claim>,
+    /// The caller's own group on v2.
+    own_v2: Option<PathBuf>,
 }
 
 impl Group {
-    /// The group `name` below the caller's own, in the trees for which `wanted` says yes.
-    pub(crate) fn new(
-        hierarchies: &Hierarchies,
-        name: &str,
-        wanted: impl Fn(&'static str, &Path) -> bool,
-    ) -> Self {
-        let trees = TREES.iter().filter_map(|tree| Some((*tree, hierarchies.v1(tree)?)));
-        let trees = trees.chain(hierarchies.v2().map(|own| (V2, own)));
-        let dirs = trees.map(|(tree, own)| (tree, own.join(name))).filter(|(tree, dir)| wanted(tree, dir));
-        Self { dirs: dirs.collect(), made: Vec::new() }
+    /// The group `name` below the caller's own, in the trees for whose controllers `wanted` says yes.
+    pub(crate) fn new(hierarchies: &Hierarchies, name: &str, wanted: impl Fn(&str, &Path) -> bool) -> Self {
+        let core = CORE
+            .iter()
+            .filter_map(|name| hierarchies.place(name).map(|(version, own)| (*name, version, own)));
+        let dirs =
+            hierarchies.all().chain(core).map(|(tree, version, own)| (tree, (version, own.join(name))));
+        let dirs = dirs.filter(|(tree, (_, dir))| wanted(tree, dir));
+        Self {
+            dirs: dirs.map(|(tree, place)| (tree.to_owned(), place)).collect(),
+            own_v2: hierarchies.v2().map(Path::to_path_buf),
+            ..Self::default()
+        }
     }
 
-    /// The group's directory in a tree, if it is there.
-    pub(crate) fn dir(&self, tree: &str) -> Option<&Path> {
-        self.dirs.get(tree).map(PathBuf::as_path)
+    /// A group that another process has made in one tree.
+    pub(crate) fn of_dead(version: Version, dir: PathBuf) -> Self {
+        let tree = if version == Version::V2 { V2.to_owned() } else { String::new() };
+        Self { dirs: BTreeMap::from([(tree, (version, dir.clone()))]), made: vec![dir], ..Self::default() }
+    }
+
+    /// The group's directory in the tree of a controller, if it has one, and whose files are in it.
+    pub(crate) fn place(&self, controller: &str) -> Option<(Version, &Path)> {
+        self.dirs.get(controller).map(|(version, dir)| (*version, dir.as_path()))
+    }
+
+    fn v2(&self) -> Option<&Path> {
+        self.dirs.values().find(|(version, _)| *version == Version::V2).map(|(_, dir)| dir.as_path())
     }
 
     pub(crate) fn is_empty(&self) -> bool {
@@ -56,7 +79,7 @@ impl Group {
 
     /// Each directory once.
     fn places(&self) -> Vec<PathBuf> {
-        let mut places: Vec<_> = self.dirs.values().cloned().collect();
+        let mut places: Vec<_> = self.dirs.values().map(|(_, dir)| dir.clone()).collect();
         places.sort();
         places.dedup();
         places
@@ -93,25 +116,43 @@ impl Group {
             let made = self
                 .places()
                 .iter()
-                .try_for_each(|dir| self.make_one(dir))
+                .try_for_each(|dir| self.make_own(dir))
                 .and_then(|()| self.make_brake(hierarchies, &name));
             match made {
-                Err(error) if error.errno() == Some(Errno::EEXIST) && count < MOST_NAMESAKES => {
-                    self.unmake()?;
-                    count += 1;
-                }
-                made => return made.map(|()| name),
+                Ok(()) => return Ok(name),
+                Err(error) if error.errno() == Some(Errno::EEXIST) && count < MOST_NAMESAKES => {}
+                Err(error) => return Err(error),
             }
+            self.unmake()?;
+            count += 1;
         }
     }
 
     /// The part of the group that we made, and so may kill and remove.
     pub(crate) fn ours(&self) -> Self {
-        let ours = self.dirs.iter().filter(|(_, dir)| self.made.contains(dir));
-        Self { dirs: ours.map(|(tree, dir)| (*tree, dir.clone())).collect(), made: self.made.clone() }
+        let ours = self.dirs.iter().filter(|(_, (_, dir))| self.made.contains(dir));
+        let ours = ours.map(|(tree, place)| (tree.clone(), place.clone()));
+        Self { dirs: ours.collect(), made: self.made.clone(), ..Self::default() }
+    }
+
+    /// Makes a directory that is held against those who look for groups of dead processes. One that was
+    /// taken for such before it was held counts as taken by another.
+    fn make_own(&mut self, dir: &Path) -> Result<()> {
+        self.create(dir)?;
+        match dead::claim(dir)? {
+            Some(claim) => self.claims.push(claim),
+            None => return Err(Errno::EEXIST).doing(|| format!("make the group {}", dir.display())),
+        }
+        self.furnish(dir)
     }
 
     fn make_one(&mut self, dir: &Path) -> Result<()> {
+        self.create(dir)?;
+        self.furnish(dir)
+    }
+
+    fn create(&mut self, dir: &Path) -> Result<()> {
+        self.share_out(dir)?;
         DirBuilder::new()
             .mode(0o755)
             .create(dir)
@@ -120,35 +161,102 @@ impl Group {
             .remedy(Errno::EROFS, "the cgroup filesystem is mounted read-only here")
             .remedy(Errno::EAGAIN, "a limit on the number of groups is reached")?;
         self.made.push(dir.into());
+        Ok(())
+    }
+
+    /// What a new group lacks.
+    fn furnish(&self, dir: &Path) -> Result<()> {
         // Whatever the umask.
         fs::set_permissions(dir, Permissions::from_mode(0o755))
-            .doing(|| format!("set the mode of the group {}", dir.display()))
+            .doing(|| format!("set the mode of the group {}", dir.display()))?;
+        if self.has_controller_in("cpuset", Version::V1, dir) { v1::fill_cpuset(dir) } else { Ok(()) }
+    }
+
+    fn has_controller_in(&self, controller: &str, version: Version, dir: &Path) -> bool {
+        self.place(controller).is_some_and(|place| place.0 == version && place.1.starts_with(dir))
+    }
+
+    /// Lets the groups below the one above `dir` have the controllers that this group needs: a group of
+    /// v2 has those only that the one above it shares out (cgroups(7), "Cgroups v2 subtree control"). If
+    /// one is missing all are shared out that there are, for groups that are made in this one.
+    fn share_out(&self, dir: &Path) -> Result<()> {
+        let Some(above) = dir.parent() else { return Ok(()) };
+        let file = above.join("cgroup.subtree_control");
+        let Ok(shared) = fs::read_to_string(&file) else { return Ok(()) };
+        let is_missing = |controller: &&str| !shared.split_whitespace().any(|name| name == *controller);
+        let needed = self.dirs.keys().map(String::as_str).filter(|controller| {
+            !CORE.contains(controller) && self.has_controller_in(controller, Version::V2, dir)
+        });
+        let missing: Vec<_> = needed.filter(is_missing).collect();
+        if missing.is_empty() {
+            return Ok(());
+        }
+        if self.own_v2.as_deref() == Some(above) {
+            room::make(above)?;
+        }
+        let share = |controller: &str| {
+            let file = OpenOptions::new().write(true).open(&file);
+            file.and_then(|mut file| file.write_all(format!("+{controller}").as_bytes()))
+        };
+        for controller in missing {
+            share(controller)
+                .doing(|| format!("share out the {controller} controller of the group {}", above.display()))
+                .remedy(Errno::EACCES, "run as root, or in a group that is delegated to you")
+                .remedy(Errno::ENOENT, "the group above it does not share it out")
+                .remedy(
+                    Errno::EBUSY,
+                    "on cgroup v2 a group with processes has no groups with limits below it",
+                )?;
+        }
+        let all = fs::read_to_string(above.join("cgroup.controllers")).unwrap_or_default();
+        for controller in all.split_whitespace().filter(is_missing) {
+            // What this group can do without.
+            let _ = share(controller);
+        }
+        Ok(())
     }
 
     /// Makes the v2 directory, where it can be had; fails only if there is one of this name.
     fn make_brake(&mut self, hierarchies: &Hierarchies, name: &str) -> Result<()> {
         let Some(dir) = hierarchies.v2().map(|own| own.join(name)) else { return Ok(()) };
-        match self.make_one(&dir) {
+        if self.v2().is_some() {
+            return Ok(());
+        }
+        match self.make_own(&dir) {
             Err(error) if error.errno() == Some(Errno::EEXIST) => return Err(error),
             Err(_) => {}
-            Ok(()) => drop(self.dirs.insert(V2, dir)),
+            Ok(()) => drop(self.dirs.insert(V2.into(), (Version::V2, dir))),
         }
         Ok(())
     }
 
-    /// Opens the files through which a process joins. On v1 and v2 writing 0 moves the writer with
+    /// Opens the v2 directory, for a process to be born in (CLONE_INTO_CGROUP).
+    pub(crate) fn cradle(&self) -> Result<Option<OwnedFd>> {
+        let open = |dir: &Path| File::open(dir).doing(|| format!("open the group {}", dir.display()));
+        self.v2().map(open).transpose().map(|dir| dir.map(OwnedFd::from))
+    }
+
+    /// Opens the files through which a process joins, all or those of one version. On v1 and v2 writing 0 moves the writer with
     /// all its threads (cgroups(7)); the right to do so is that of the opener (Linux 5.16).
-    pub(crate) fn doors(&self) -> Result<Vec<File>> {
+    pub(crate) fn doors(&self, version: Option<Version>) -> Result<Vec<File>> {
         let open = |dir: PathBuf| {
             let procs = dir.join("cgroup.procs");
             OpenOptions::new().write(true).open(&procs).doing(|| format!("open {}", procs.display()))
         };
-        self.places().into_iter().map(open).collect()
+        self.places()
+            .into_iter()
+            .filter(|dir| version.is_none_or(|version| self.is_of(version, dir)))
+            .map(open)
+            .collect()
+    }
+
+    fn is_of(&self, version: Version, dir: &Path) -> bool {
+        self.dirs.values().any(|(of, place)| *of == version && place == dir)
     }
 
     /// Moves a running process in, with all its threads.
     pub(crate) fn move_in(&self, pid: i32) -> Result<()> {
-        for mut door in self.doors()? {
+        for mut door in self.doors(None)? {
             door.write_all(pid.to_string().as_bytes())
                 .doing(|| format!("move process {pid} into the group"))
                 .remedy(Errno::ESRCH, "it has ended")
@@ -164,7 +272,7 @@ impl Group {
     /// The processes in the group, in ascending order. A process of a pid namespace that cannot be
     /// seen from here has the number 0.
     pub(crate) fn processes(&self) -> Vec<i32> {
-        let mut pids: Vec<_> = self.dirs.values().flat_map(|dir| processes_in(dir)).collect();
+        let mut pids: Vec<_> = self.dirs.values().flat_map(|(_, dir)| processes_in(dir)).collect();
         pids.sort_unstable();
         pids.dedup();
         pids
@@ -172,7 +280,7 @@ impl Group {
 
     /// The same for the group and all below it.
     fn processes_below(&self) -> Vec<i32> {
-        let trees = self.dirs.values().flat_map(|dir| tree(dir));
+        let trees = self.dirs.values().flat_map(|(_, dir)| tree(dir));
         let mut pids: Vec<_> = trees.flat_map(|dir| processes_in(&dir)).collect();
         pids.sort_unstable();
         pids.dedup();
@@ -195,8 +303,8 @@ impl Group {
     /// Kills everything in the group and in the groups below it, and waits until it is gone.
     pub(crate) fn kill_all(&self) -> Result<()> {
         // Linux 5.14. At once, so that nothing can fork away from it; what follows only waits.
-        let braked = self.dir(V2).is_some_and(|dir| fs::write(dir.join("cgroup.kill"), "1").is_ok());
-        if let Some(dir) = self.dir("pids") {
+        let braked = self.v2().is_some_and(|dir| fs::write(dir.join("cgroup.kill"), "1").is_ok());
+        if let Some((_, dir)) = self.place("pids") {
             let _ = fs::write(dir.join("pids.max"), "0");
         }
         let end = Instant::now() + KILL_TIME;

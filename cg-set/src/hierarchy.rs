@@ -1,4 +1,5 @@
-//! Where the groups are: for each controller the directory of the caller's own group.
+//! Where the groups are: for each controller the version of cgroups that has it here, and the directory
+//! of the caller's own group.
 //!
 //! On cgroup v1 each controller, or a few together, has a tree of its own; on a hybrid machine there
 //! is a v2 tree without controllers beside them (cgroups(7)).
@@ -12,10 +13,20 @@ use std::{
 
 use chain::{Doing, Error, Result, mountinfo};
 
+use crate::room;
+
+/// The two interfaces to groups (cgroups(7)).
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Version {
+    V1,
+    V2,
+}
+
 /// One mounted tree of groups, and the caller's place in it.
 #[derive(Debug, Clone, PartialEq, Eq)]
 struct Hierarchy {
-    /// The v1 controllers in it; empty for v2.
+    version: Version,
+    /// The controllers in it that the caller's own group can have.
     controllers: Vec<String>,
     /// The directory of the group that the caller is in.
     own: PathBuf,
@@ -29,7 +40,13 @@ impl Hierarchies {
     /// Reads /proc/self/cgroup and /proc/self/mountinfo (cgroups(7), proc_pid_mountinfo(5)).
     pub(crate) fn read() -> Result<Self> {
         let read = |file: &str| fs::read(file).doing(|| format!("find the cgroups in {file}"));
-        Ok(Self::parse(&read("/proc/self/cgroup")?, &read("/proc/self/mountinfo")?))
+        let mut found = Self::parse(&read("/proc/self/cgroup")?, &read("/proc/self/mountinfo")?);
+        for hierarchy in found.0.iter_mut().filter(|hierarchy| hierarchy.version == Version::V2) {
+            let controllers =
+                fs::read_to_string(hierarchy.own.join("cgroup.controllers")).unwrap_or_default();
+            hierarchy.controllers = controllers.split_whitespace().map(str::to_owned).collect();
+        }
+        Ok(found)
     }
 
     fn parse(cgroup: &[u8], mountinfo: &[u8]) -> Self {
@@ -44,27 +61,40 @@ impl Hierarchies {
             // A mount of a part of the tree shows the own group only if that lies in the part.
             let Ok(below) = path.strip_prefix(&mount.root) else { continue };
             let own = if below.as_os_str().is_empty() { mount.point } else { mount.point.join(below) };
-            if !found.iter().any(|hierarchy| hierarchy.controllers == *controllers) {
-                found.push(Hierarchy { controllers: controllers.clone(), own });
+            let version = if controllers.is_empty() { Version::V2 } else { Version::V1 };
+            let own = if version == Version::V2 { room::own(own) } else { own };
+            let is_known = |known: &Hierarchy| known.version == version && known.controllers == *controllers;
+            if !found.iter().any(is_known) {
+                found.push(Hierarchy { version, controllers: controllers.clone(), own });
             }
         }
         Self(found)
     }
 
-    /// The caller's own group in the tree of a v1 controller.
-    pub(crate) fn v1(&self, controller: &str) -> Option<&Path> {
+    /// The caller's own group in the tree that has a controller. `cgroup` stands for the files that each
+    /// group of v2 has, and so does `freezer` where v1 does not have it.
+    pub(crate) fn place(&self, controller: &str) -> Option<(Version, &Path)> {
         let has = |hierarchy: &&Hierarchy| hierarchy.controllers.iter().any(|name| name == controller);
-        self.0.iter().find(has).map(|hierarchy| hierarchy.own.as_path())
+        let found = self.0.iter().find(has).map(|found| (found.version, found.own.as_path()));
+        let is_core = CORE.contains(&controller);
+        found.or_else(|| self.v2().filter(|_| is_core).map(|own| (Version::V2, own)))
     }
 
     /// The same where a setting cannot do without it.
-    pub(crate) fn v1_for(&self, setting: &str, controller: &str) -> Result<&Path> {
-        self.v1(controller).ok_or_else(|| {
-            let v2 = self.v2().and_then(|own| fs::read_to_string(own.join("cgroup.controllers")).ok());
-            let error = Error::new(setting, format!("no cgroup v1 {controller} controller is mounted here"));
-            if v2.is_some_and(|list| list.split_whitespace().any(|name| name == controller)) {
-                error.hint("it is on cgroup v2, which this version of cg-set does not set")
-            } else if self.0.is_empty() {
+    pub(crate) fn place_for(&self, setting: &str, controller: &str) -> Result<(Version, &Path)> {
+        self.place(controller).ok_or_else(|| {
+            if let Some(own) = self.v2().filter(|own| above_has(own, controller)) {
+                return Error::new(
+                    setting,
+                    format!("the group {} has no {controller} controller", own.display()),
+                )
+                .hint(format!(
+                    "share it out: echo +{controller} > {}/../cgroup.subtree_control",
+                    own.display()
+                ));
+            }
+            let error = Error::new(setting, format!("no cgroup {controller} controller is mounted here"));
+            if self.0.is_empty() {
                 error.hint("show it in the box with --bind /sys/fs/cgroup:/sys/fs/cgroup")
             } else {
                 error.hint("see /proc/cgroups for what the kernel has")
@@ -72,13 +102,31 @@ impl Hierarchies {
         })
     }
 
+    /// All controllers that are found, with the version that has them, and the caller's own group.
+    pub(crate) fn all(&self) -> impl Iterator<Item = (&str, Version, &Path)> {
+        self.0.iter().flat_map(|found| {
+            found.controllers.iter().map(|name| (name.as_str(), found.version, found.own.as_path()))
+        })
+    }
+
+    /// The caller's own group in each tree.
+    pub(crate) fn trees(&self) -> impl Iterator<Item = (Version, &Path)> {
+        self.0.iter().map(|found| (found.version, found.own.as_path()))
+    }
+
     /// The caller's own group in the v2 tree.
     pub(crate) fn v2(&self) -> Option<&Path> {
-        self.0
-            .iter()
-            .find(|hierarchy| hierarchy.controllers.is_empty())
-            .map(|hierarchy| hierarchy.own.as_path())
+        self.0.iter().find(|found| found.version == Version::V2).map(|found| found.own.as_path())
     }
+}
+
+/// What every group of v2 has without a controller.
+pub(crate) const CORE: [&str; 2] = ["cgroup", "freezer"];
+
+/// Whether the group above has a v2 controller that the group does not have.
+fn above_has(own: &Path, controller: &str) -> bool {
+    let list = fs::read_to_string(own.join("../cgroup.controllers")).unwrap_or_default();
+    list.split_whitespace().any(|name| name == controller)
 }
 
 fn lines(text: &[u8]) -> impl Iterator<Item = &[u8]> {
@@ -108,23 +156,29 @@ mod tests {
 27 1 254:0 / / rw - ext4 /dev/vda rw
 ";
         let found = Hierarchies::parse(CGROUP, mounts);
-        assert_eq!(found.v1("memory"), Some(Path::new("/sys/fs/cgroup/memory/a/b")));
-        assert_eq!(found.v1("cpuacct"), Some(Path::new("/sys/fs/cgroup/cpu,cpuacct")));
-        assert_eq!(found.v2(), Some(Path::new("/sys/fs/cgroup/unified/u")));
-        assert_eq!(found.v1("pids"), None);
+        let v1 = |path| Some((Version::V1, Path::new(path)));
+        let v2 = Path::new("/sys/fs/cgroup/unified/u");
+        assert_eq!(found.place("memory"), v1("/sys/fs/cgroup/memory/a/b"));
+        assert_eq!(found.place("cpuacct"), v1("/sys/fs/cgroup/cpu,cpuacct"));
+        assert_eq!(found.v2(), Some(v2));
+        assert_eq!(found.place("freezer"), Some((Version::V2, v2)));
+        assert_eq!(found.place("pids"), None);
     }
 
     #[test]
     fn a_mount_of_a_part_of_the_tree_counts_only_if_the_group_is_in_it() {
         let inside = b"35 31 0:31 /a /mnt/a\\040b rw - cgroup cgroup rw,memory\n";
-        assert_eq!(Hierarchies::parse(CGROUP, inside).v1("memory"), Some(Path::new("/mnt/a b/b")));
+        assert_eq!(
+            Hierarchies::parse(CGROUP, inside).place("memory"),
+            Some((Version::V1, Path::new("/mnt/a b/b")))
+        );
         let outside = b"35 31 0:31 /other /mnt rw - cgroup cgroup rw,memory\n";
-        assert_eq!(Hierarchies::parse(CGROUP, outside).v1("memory"), None);
+        assert_eq!(Hierarchies::parse(CGROUP, outside).place("memory"), None);
     }
 
     #[test]
     fn where_no_tree_is_mounted_it_is_said_how_to_show_them() {
-        let error = Hierarchies::parse(CGROUP, b"").v1_for("mem=4M", "memory").expect_err("none");
+        let error = Hierarchies::parse(CGROUP, b"").place_for("mem=4M", "memory").expect_err("none");
         assert!(error.to_string().ends_with("--bind /sys/fs/cgroup:/sys/fs/cgroup"), "{error}");
     }
 

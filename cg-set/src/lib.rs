@@ -1,27 +1,39 @@
 //! cgroup limits as a link of a chain: a group for NEXT alone that is gone after it, or a named one
-//! that stays (cgroups(7)). This version sets cgroup v1, alone or beside v2 on a hybrid machine.
+//! that stays (cgroups(7)). Each controller is set where it is: on cgroup v1, on v2, or some on one and
+//! some on the other.
 
 mod args;
+mod dead;
 mod group;
 mod hierarchy;
+mod limits;
 mod named;
 mod oom;
 mod process;
+mod room;
+mod settings;
 mod v1;
+mod v2;
+mod value;
 
-pub use args::{Args, Cores, Count, GroupName, Settings};
+pub use args::{Args, GroupName};
+pub use settings::Settings;
+pub use value::{Amount, Cores, Count, Percent, Value};
 
 use std::{ffi::OsString, fs::File, io::Write};
 
 use chain::{Birth, Doing, Ended, Ending, Launch, Link, Result, kernel_log::KernelLog};
 
 use group::Group;
-use hierarchy::Hierarchies;
+use hierarchy::{Hierarchies, Version};
+use oom::Whose;
 
 /// NEXT held to limits.
 #[derive(Debug)]
 pub struct CgSet {
     settings: Settings,
+    /// The same with numbers for percentages.
+    resolved: Settings,
     name: Option<GroupName>,
     hierarchies: Option<Hierarchies>,
     /// The group's name below the caller's own.
@@ -36,6 +48,7 @@ impl CgSet {
     /// A group for NEXT alone, removed after it with everything that still runs in it.
     pub fn transient(settings: Settings) -> Self {
         Self {
+            resolved: settings.clone(),
             settings,
             name: None,
             hierarchies: None,
@@ -54,22 +67,27 @@ impl CgSet {
 
     /// Says on stderr who was killed for passing the memory limit, if somebody was.
     fn report_memory(&mut self, ended: &Ended) {
-        let Some(mem) = v1::read(&self.group).mem else { return };
-        let kills = v1::oom_kills(&self.group).unwrap_or(0).saturating_sub(self.kills_before);
-        if kills == 0 {
+        let limits = limits::read(&self.group);
+        let (Some(mem), Some(memory)) = (limits.get("mem"), limits::memory(&self.group)) else { return };
+        let kills = memory.kills.saturating_sub(self.kills_before);
+        if kills == 0 && !memory.was_full {
             return;
         }
         let next = ended.next.display();
         let victim = self.log.take().and_then(|log| oom::last_victim(log, &self.group_name, kills));
+        let whose = victim.as_ref().and_then(|victim| victim.limit).or((kills > 0).then_some(memory.whose));
         let who = match &victim {
             Some(victim) => format!("{} (pid {})", victim.name, victim.pid),
             None => format!("a process of {next}"),
         };
-        let own_limit = victim.and_then(|victim| victim.own_limit);
-        let why = if own_limit.unwrap_or_else(|| v1::memory_was_full(&self.group)) {
-            "was killed for passing it; raise mem="
-        } else {
-            "was killed because memory ran out above this group; raise the limit there"
+        let why = match whose {
+            // On v1 a kill is counted in the victim's group alone, which can be one below this.
+            Some(Whose::Own) => "was killed for passing it; raise mem=",
+            Some(Whose::Above) if kills > 0 => {
+                "was killed because memory ran out above this group; raise the limit there"
+            }
+            // A group below has its own cg-set, or whoever made it.
+            Some(Whose::Above | Whose::Below) | None => return,
         };
         chain::note(self.name(), &format!("mem={mem}: {who} {why}"));
     }
@@ -101,31 +119,33 @@ impl Link for CgSet {
     fn prepare(&mut self, launch: &mut Launch) -> Result<()> {
         launch.supervise();
         let hierarchies = Hierarchies::read()?;
-        v1::check(&self.settings, &hierarchies)?;
+        self.resolved = limits::resolve(&self.settings, &hierarchies)?;
         if let Some(name) = &self.name {
-            named::open(&hierarchies, name, &self.settings)?;
+            named::open(&hierarchies, name, &self.resolved)?;
         }
         self.hierarchies = Some(hierarchies);
         Ok(())
     }
 
-    fn make(&mut self, _birth: &mut Birth) -> Result<()> {
+    fn make(&mut self, birth: &mut Birth) -> Result<()> {
         let Some(hierarchies) = &self.hierarchies else { return Ok(()) };
+        dead::clear(hierarchies);
         if let Some(name) = &self.name {
             name.as_str().clone_into(&mut self.group_name);
-            self.group = named::open(hierarchies, name, &self.settings)?;
+            self.group = named::open(hierarchies, name, &self.resolved)?;
             self.group.make()?;
         } else {
             let name = format!("{}{}.{}", args::TRANSIENT, std::process::id(), process::own_start_time()?);
-            let wanted = |tree: &str| v1::needs(&self.settings, tree);
-            self.group_name = self.group.make_fresh(hierarchies, &name, wanted)?;
+            let needed = limits::controllers(&self.resolved);
+            self.group_name = self.group.make_fresh(hierarchies, &name, |tree| needed.contains(tree))?;
         }
-        v1::apply(&self.settings, &self.group)?;
-        if let Some(kills) = v1::oom_kills(&self.group) {
-            self.kills_before = kills;
+        limits::apply(&self.resolved, &self.group)?;
+        if let Some(memory) = limits::memory(&self.group) {
+            self.kills_before = memory.kills;
             self.log = Some(KernelLog::from_now());
         }
-        self.doors = self.group.doors()?;
+        birth.cgroup = self.group.cradle()?;
+        self.doors = self.group.doors(Some(Version::V1))?;
         Ok(())
     }
 

@@ -4,12 +4,7 @@ use std::fmt::Write;
 
 use chain::{Error, Result};
 
-use crate::{
-    args::{GroupName, Settings},
-    group::Group,
-    hierarchy::Hierarchies,
-    process, v1,
-};
+use crate::{args::GroupName, group::Group, hierarchy::Hierarchies, limits, process, settings::Settings};
 
 /// What to do with a named group when there is no command to run in it.
 #[derive(Debug)]
@@ -38,8 +33,8 @@ pub(crate) fn carry_out(name: &GroupName, task: &Task, dry_run: bool) -> Result<
 
 /// The group's directories that are there or that `settings` needs.
 pub(crate) fn open(hierarchies: &Hierarchies, name: &GroupName, settings: &Settings) -> Result<Group> {
-    v1::check(settings, hierarchies)?;
-    let group = Group::new(hierarchies, name.as_str(), |tree, dir| v1::needs(settings, tree) || dir.is_dir());
+    let needed = limits::controllers(settings);
+    let group = Group::new(hierarchies, name.as_str(), |tree, dir| needed.contains(tree) || dir.is_dir());
     if group.is_empty() { Err(missing(name)) } else { Ok(group) }
 }
 
@@ -63,6 +58,7 @@ fn change(
     pids: &[i32],
     dry_run: bool,
 ) -> Result<()> {
+    let settings = &limits::resolve(settings, hierarchies)?;
     let mut group = open(hierarchies, name, settings)?;
     pids.iter().try_for_each(|pid| process::check(*pid))?;
     if dry_run {
@@ -77,7 +73,7 @@ fn change(
     }
     let changed = group
         .make()
-        .and_then(|()| v1::apply(settings, &group))
+        .and_then(|()| limits::apply(settings, &group))
         .and_then(|()| pids.iter().try_for_each(|pid| group.move_in(*pid)));
     if changed.is_err() {
         // Only what was not there before goes; why the change failed matters more than this.
@@ -88,7 +84,7 @@ fn change(
 
 fn show(name: &GroupName, group: &Group) -> Result<()> {
     let mut text = format!("group={name}\n");
-    for word in v1::read(group).words() {
+    for word in limits::read(group).words() {
         let _ = writeln!(text, "{}", word.display());
     }
     for pid in group.processes() {

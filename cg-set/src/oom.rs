@@ -13,9 +13,19 @@ const FIRST_PID_NAMESPACE: &str = "pid:[4026531836]";
 pub(crate) struct Victim {
     pub(crate) name: String,
     pub(crate) pid: i32,
-    /// Whether it was the limit of the asked group that was passed, not that of a group above it;
-    /// `None` if the log does not say.
-    pub(crate) own_limit: Option<bool>,
+    /// Whose limit was passed, seen from the group that was asked for; `None` if the log does not say.
+    pub(crate) limit: Option<Whose>,
+}
+
+/// Where the limit was that a process was killed for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Whose {
+    /// That of the group.
+    Own,
+    /// That of a group above it, or of the machine.
+    Above,
+    /// That of a group below it.
+    Below,
 }
 
 /// The process of the group `name`, or of one below it, that was killed last, if the log may be
@@ -66,7 +76,7 @@ impl Explanation {
         // The process's name may hold a comma, so the pid is looked for from the end.
         let (name, fields) = fields.rsplit_once(",pid=")?;
         let (pid, _) = fields.split_once(',')?;
-        let victim = Victim { name: name.to_owned(), pid: pid.parse().ok()?, own_limit: None };
+        let victim = Victim { name: name.to_owned(), pid: pid.parse().ok()?, limit: None };
         Some(Self { limited: limited.to_owned(), killed_in: killed_in.to_owned(), victim })
     }
 
@@ -75,8 +85,13 @@ impl Explanation {
         let parts = |path: &str| path.split('/').map(str::to_owned).collect::<Vec<_>>();
         let wanted = parts(group);
         let limited = parts(&self.limited);
-        let inside = parts(&self.killed_in).windows(wanted.len()).any(|part| part == wanted);
-        inside.then(|| Victim { own_limit: Some(limited.ends_with(&wanted)), ..self.victim })
+        let is_in = |path: &[String]| path.windows(wanted.len()).any(|part| part == wanted);
+        let whose = match limited {
+            limited if limited.ends_with(&wanted) => Whose::Own,
+            limited if is_in(&limited) => Whose::Below,
+            _ => Whose::Above,
+        };
+        is_in(&parts(&self.killed_in)).then_some(Victim { limit: Some(whose), ..self.victim })
     }
 }
 
@@ -86,7 +101,7 @@ fn parse_kill(message: &str) -> Option<Victim> {
     let (_, fields) = message.split_once("emory: Killed process ")?;
     let (pid, fields) = fields.split_once(" (")?;
     let (name, _) = fields.rsplit_once(") total-vm:")?;
-    Some(Victim { name: name.to_owned(), pid: pid.parse().ok()?, own_limit: None })
+    Some(Victim { name: name.to_owned(), pid: pid.parse().ok()?, limit: None })
 }
 
 #[cfg(test)]
@@ -104,21 +119,22 @@ mod tests {
         format!("Memory cgroup out of memory: Killed process {pid} (ta,il) total-vm:6460kB, anon-rss:3968kB")
     }
 
-    fn victim(pid: i32, own_limit: Option<bool>) -> Victim {
-        Victim { name: "ta,il".into(), pid, own_limit }
+    fn victim(pid: i32, limit: Option<Whose>) -> Victim {
+        Victim { name: "ta,il".into(), pid, limit }
     }
 
     #[test]
     fn the_victim_of_the_group_is_found_and_whose_limit_it_was() {
-        for (limited, killed_in, group, own_limit) in [
-            (",oom_memcg=/a/g", "/a/g", "g", true),
-            (",oom_memcg=/a/g/h", "/a/g/h", "g/h", true),
-            (",oom_memcg=/a/g", "/a/g/h", "g", true),
-            (",oom_memcg=/a", "/a/g", "g", false),
-            (",global_oom", "/a/g", "g", false),
+        for (limited, killed_in, group, limit) in [
+            (",oom_memcg=/a/g", "/a/g", "g", Whose::Own),
+            (",oom_memcg=/a/g/h", "/a/g/h", "g/h", Whose::Own),
+            (",oom_memcg=/a/g", "/a/g/h", "g", Whose::Own),
+            (",oom_memcg=/a/g/h", "/a/g/h", "g", Whose::Below),
+            (",oom_memcg=/a", "/a/g", "g", Whose::Above),
+            (",global_oom", "/a/g", "g", Whose::Above),
         ] {
             let messages = [explained(limited, killed_in, 42), killed(42)];
-            assert_eq!(find(messages.into_iter(), group, 1), Some(victim(42, Some(own_limit))), "{limited}");
+            assert_eq!(find(messages.into_iter(), group, 1), Some(victim(42, Some(limit))), "{limited}");
         }
     }
 

@@ -1,154 +1,213 @@
 //! The settings as files of cgroup v1 (Documentation/admin-guide/cgroup-v1/ of the kernel).
 
-use std::{fs, path::Path};
+use std::path::Path;
 
-use chain::{Doing, Error, Limit, Remedy, Result, Size};
+use chain::{Limit, Remedy, Result, Size};
 use nix::errno::Errno;
 
 use crate::{
-    args::{Cores, Count, Settings},
-    group::Group,
-    hierarchy::Hierarchies,
+    limits::{Memory, read_field, read_number, read_text, write},
+    oom::Whose,
+    settings::Settings,
+    value::{Amount, Cores, Count, Value, in_numbers, limit},
 };
 
 const MEMORY: &str = "memory.limit_in_bytes";
 const MEMORY_AND_SWAP: &str = "memory.memsw.limit_in_bytes";
+const SOFT_LIMIT: &str = "memory.soft_limit_in_bytes";
 const QUOTA: &str = "cpu.cfs_quota_us";
 const PERIOD: &str = "cpu.cfs_period_us";
-const PIDS: &str = "pids.max";
+const BURST: &str = "cpu.cfs_burst_us";
+const SHARES: &str = "cpu.shares";
 /// What the kernel shows for no memory limit: the largest multiple of the page size (mm/page_counter.c).
 const NO_MEMORY_LIMIT: u64 = 0x7fff_ffff_ffff_f000;
 
-/// Checks that each setting can be given here, before anything is made.
-pub(crate) fn check(settings: &Settings, hierarchies: &Hierarchies) -> Result<()> {
-    if let Some(mem) = settings.mem {
-        let own = hierarchies.v1_for(&format!("mem={mem}"), "memory")?;
-        if !own.join(MEMORY_AND_SWAP).exists() {
-            return Err(Error::new(
-                format!("mem={mem}"),
-                "this kernel does not count swap, so it cannot be limited",
-            )
-            .hint("boot it with swapaccount=1"));
+/// Why a setting cannot be given, and what to do about it.
+pub(crate) fn why_not(name: &str, own: &Path) -> Option<(&'static str, &'static str)> {
+    let is_there = |file: &str| own.join(file).exists();
+    match name {
+        "mem" | "swap" if !is_there(MEMORY_AND_SWAP) => {
+            Some(("this kernel does not count swap, so it cannot be limited", "boot it with swapaccount=1"))
         }
-    }
-    if let Some(cpu) = settings.cpu {
-        let own = hierarchies.v1_for(&format!("cpu={cpu}"), "cpu")?;
-        if !own.join(PERIOD).exists() && !own.join("cpu.shares").exists() {
-            return Err(Error::new(format!("cpu={cpu}"), "this kernel cannot limit processor time")
-                .hint("it needs CONFIG_CFS_BANDWIDTH"));
+        // The group at the root has no limit of its own, but has shares.
+        "cpu" if !is_there(PERIOD) && !is_there(SHARES) => {
+            Some(("this kernel cannot limit processor time", "it needs CONFIG_CFS_BANDWIDTH"))
         }
-    }
-    if let Some(pids) = settings.pids {
-        hierarchies.v1_for(&format!("pids={pids}"), "pids")?;
-    }
-    Ok(())
-}
-
-/// The trees in which a group of these settings needs a directory. cpuacct counts what cpu limits.
-pub(crate) fn needs(settings: &Settings, tree: &str) -> bool {
-    match tree {
-        "memory" => settings.mem.is_some(),
-        "cpu" | "cpuacct" => settings.cpu.is_some(),
-        "pids" => settings.pids.is_some(),
-        _ => false,
+        "mem.high" | "mem.min" | "oom.group" => Some((
+            "cgroup v1, which has the memory controller here, has no such setting",
+            "boot with systemd.unified_cgroup_hierarchy=1 to have it on v2",
+        )),
+        _ => None,
     }
 }
 
-/// Writes the settings to a group that has a directory for each.
-pub(crate) fn apply(settings: &Settings, group: &Group) -> Result<()> {
-    if let (Some(mem), Some(dir)) = (settings.mem, group.dir("memory")) {
-        set_memory(dir, mem).map_err(|error| about("mem", mem, error))?;
+/// Writes the setting of this name to a group.
+pub(crate) fn set(name: &str, settings: &Settings, dir: &Path) -> Result<()> {
+    match (name, settings.get(name)) {
+        ("mem", Some(Value::Bytes(mem))) => set_memory(dir, *mem, swap(settings)),
+        ("swap", Some(Value::Bytes(swap))) if settings.get("mem").is_none() => {
+            let memory = match read_number(dir, MEMORY) {
+                Some(bytes @ ..NO_MEMORY_LIMIT) => Limit::At(Amount::Number(Size(bytes))),
+                _ => Limit::Max,
+            };
+            set_memory(dir, memory, *swap)
+        }
+        ("mem.low", Some(Value::Bytes(low))) => write(dir, SOFT_LIMIT, &bytes(*low)),
+        ("cpu", Some(Value::Cores(Limit::Max))) => write(dir, QUOTA, "-1"),
+        ("cpu", Some(Value::Cores(Limit::At(cores)))) => {
+            let period = match settings.get("cpu.period") {
+                Some(Value::Time(period)) => period.0.as_micros(),
+                _ => Cores::PERIOD.into(),
+            };
+            set_cpu(dir, cores.quota(period), period)
+                .remedy(Errno::EINVAL, "it must not pass the cpu limit of a group above it")
+        }
+        ("cpu.burst", Some(Value::Time(burst))) => write(dir, BURST, &burst.0.as_micros().to_string()),
+        ("cpu.weight", Some(Value::Weight(weight))) => write(dir, SHARES, &shares(*weight).to_string()),
+        ("freeze", Some(Value::Switch(on))) => {
+            write(dir, "freezer.state", if *on { "FROZEN" } else { "THAWED" })
+        }
+        (name, Some(value)) => match file(name) {
+            Some(file) => write(dir, file, &in_numbers(value)),
+            None => Ok(()),
+        },
+        _ => Ok(()),
     }
-    if let (Some(cpu), Some(dir)) = (settings.cpu, group.dir("cpu")) {
-        set_cpu(dir, cpu)
-            .remedy(Errno::EINVAL, "it must not pass the cpu limit of a group above it")
-            .map_err(|error| about("cpu", cpu, error))?;
+}
+
+fn file(name: &str) -> Option<&'static str> {
+    match name {
+        "cpu.idle" => Some("cpu.idle"),
+        "cpus" => Some("cpuset.cpus"),
+        "mems" => Some("cpuset.mems"),
+        "pids" => Some("pids.max"),
+        _ => None,
     }
-    if let (Some(pids), Some(dir)) = (settings.pids, group.dir("pids")) {
-        write(dir, PIDS, &pids.to_string()).map_err(|error| about("pids", pids, error))?;
+}
+
+/// How much swap is allowed besides the memory: none unless it is said.
+fn swap(settings: &Settings) -> Limit<Amount<Size>> {
+    match settings.get("swap") {
+        Some(Value::Bytes(swap)) => *swap,
+        _ => Limit::At(Amount::Number(Size(0))),
     }
-    Ok(())
 }
 
 /// The kernel refuses a memory limit above that of memory and swap at every moment, so going up the
 /// one for both is written first, and going down last.
-fn set_memory(dir: &Path, mem: Limit<Size>) -> Result<()> {
-    let bytes = match mem {
-        Limit::Max => "-1".into(),
-        Limit::At(Size(bytes)) => bytes.to_string(),
+fn set_memory(dir: &Path, memory: Limit<Amount<Size>>, swap: Limit<Amount<Size>>) -> Result<()> {
+    let both = match (memory, swap) {
+        (Limit::At(Amount::Number(Size(memory))), Limit::At(Amount::Number(Size(swap)))) => {
+            Limit::At(Amount::Number(Size(memory.saturating_add(swap))))
+        }
+        _ => Limit::Max,
     };
-    let goes_up = match mem {
-        Limit::Max => true,
-        Limit::At(Size(bytes)) => read_number(dir, MEMORY_AND_SWAP).is_some_and(|now| bytes >= now),
+    let goes_up = match both {
+        Limit::At(Amount::Number(Size(bytes))) => {
+            read_number(dir, MEMORY_AND_SWAP).is_some_and(|now| bytes >= now)
+        }
+        _ => true,
     };
-    let order = if goes_up { [MEMORY_AND_SWAP, MEMORY] } else { [MEMORY, MEMORY_AND_SWAP] };
-    order.into_iter().try_for_each(|file| {
-        write(dir, file, &bytes)
+    let mut order = [(MEMORY, memory), (MEMORY_AND_SWAP, both)];
+    if goes_up {
+        order.reverse();
+    }
+    order.into_iter().try_for_each(|(file, limit)| {
+        write(dir, file, &bytes(limit))
             .remedy(Errno::EBUSY, "the group uses more than that now, and it cannot be freed")
     })
 }
 
-fn set_cpu(dir: &Path, cpu: Limit<Cores>) -> Result<()> {
-    match cpu {
-        Limit::Max => write(dir, QUOTA, "-1"),
-        Limit::At(Cores(micros)) => {
-            write(dir, PERIOD, &Cores::PERIOD.to_string())?;
-            write(dir, QUOTA, &micros.to_string())
-        }
+/// The kernel refuses a quota that is too large for the period at every moment, so there is none
+/// while the period changes.
+fn set_cpu(dir: &Path, quota: u128, period: u128) -> Result<()> {
+    if read_number(dir, PERIOD).map(u128::from) != Some(period) {
+        write(dir, QUOTA, "-1")?;
+        write(dir, PERIOD, &period.to_string())?;
+    }
+    write(dir, QUOTA, &quota.to_string())
+}
+
+fn bytes(limit: Limit<Amount<Size>>) -> String {
+    match limit {
+        Limit::At(Amount::Number(Size(bytes))) => bytes.to_string(),
+        _ => "-1".into(),
     }
 }
 
-/// What the kernel has for each setting of a group, where the group has a directory for it.
-pub(crate) fn read(group: &Group) -> Settings {
-    let memory = |dir| match read_number(dir, MEMORY_AND_SWAP)?.min(read_number(dir, MEMORY)?) {
-        NO_MEMORY_LIMIT.. => Some(Limit::Max),
-        bytes => Some(Limit::At(Size(bytes))),
+/// The kernel's own conversion (sched_weight_from_cgroup() in kernel/sched/sched.h): 100 is 1024.
+fn shares(weight: u32) -> u32 {
+    (weight * 1024 + 50) / 100
+}
+
+/// And back (sched_weight_to_cgroup()).
+fn weight(shares: u64) -> u32 {
+    u32::try_from((shares.saturating_mul(100) + 512) / 1024).unwrap_or(10_000).clamp(1, 10_000)
+}
+
+/// What the kernel has for the setting of this name; `None` too if that is what every group has.
+pub(crate) fn get(name: &str, dir: &Path) -> Option<Value> {
+    let memory = || read_number(dir, MEMORY);
+    let of_bytes = |bytes| match bytes {
+        NO_MEMORY_LIMIT.. => Value::Bytes(Limit::Max),
+        bytes => Value::Bytes(Limit::At(Amount::Number(Size(bytes)))),
     };
-    let cpu = |dir| match read_number(dir, QUOTA) {
-        // -1: no limit.
-        None => Some(Limit::Max),
-        Some(quota) => {
-            Some(Limit::At(Cores(quota.saturating_mul(Cores::PERIOD) / read_number(dir, PERIOD)?)))
+    match name {
+        "mem" => memory().map(of_bytes),
+        "swap" => match (memory()?, read_number(dir, MEMORY_AND_SWAP)?) {
+            (NO_MEMORY_LIMIT.., NO_MEMORY_LIMIT..) => None,
+            (_, both @ NO_MEMORY_LIMIT..) => Some(of_bytes(both)),
+            (memory, both) => Some(both.saturating_sub(memory)).filter(|swap| *swap > 0).map(of_bytes),
+        },
+        "mem.low" => read_number(dir, SOFT_LIMIT).filter(|bytes| *bytes < NO_MEMORY_LIMIT).map(of_bytes),
+        "cpu" => Some(Value::Cores(match read_number(dir, QUOTA) {
+            // -1: no limit.
+            None => Limit::Max,
+            Some(quota) => Limit::At(Cores::of_quota(quota, read_number(dir, PERIOD)?)),
+        })),
+        "cpu.period" => read_number(dir, PERIOD).filter(|period| *period != Cores::PERIOD).map(Value::micros),
+        "cpu.burst" => read_number(dir, BURST).filter(|burst| *burst > 0).map(Value::micros),
+        "cpu.weight" => {
+            let weight = weight(read_number(dir, SHARES)?);
+            Some(Value::Weight(weight)).filter(|_| weight != 100)
         }
-    };
-    let pids = |dir: &Path| match fs::read_to_string(dir.join(PIDS)).ok()?.trim() {
-        "max" => Some(Limit::Max),
-        number => number.parse().ok().map(|number| Limit::At(Count(number))),
-    };
-    Settings {
-        mem: group.dir("memory").and_then(memory),
-        cpu: group.dir("cpu").and_then(cpu),
-        pids: group.dir("pids").and_then(pids),
+        "cpu.idle" => (read_text(dir, "cpu.idle")? == "1").then_some(Value::Switch(true)),
+        "freeze" => (read_text(dir, "freezer.state")? != "THAWED").then_some(Value::Switch(true)),
+        "cpus" | "mems" => read_text(dir, file(name)?).filter(|list| !list.is_empty()).map(Value::List),
+        "pids" => {
+            let count = |number| Count(u32::try_from(number).unwrap_or(u32::MAX));
+            Some(Value::Count(limit(&read_text(dir, "pids.max")?, count)?))
+        }
+        _ => None,
     }
 }
 
-/// How many processes of the group were killed because memory ran out, there or above it; `None`
-/// if the group has no memory directory. Since Linux 4.13.
-pub(crate) fn oom_kills(group: &Group) -> Option<u64> {
-    let events = fs::read_to_string(group.dir("memory")?.join("memory.oom_control")).ok()?;
-    events.lines().find_map(|line| line.strip_prefix("oom_kill ")?.parse().ok())
-}
-
-/// Whether the group has used all its memory at some time. The failcnt files should count that, but
-/// stay at 0 on Linux 6.18, so it is told from the peak; the kernel charges 64 pages at once
+/// The kills are counted since Linux 4.13. The failcnt files should count how often a group was full,
+/// but stay at 0 on Linux 6.18, so that is told from the peak; the kernel charges 64 pages at once
 /// (MEMCG_CHARGE_BATCH in include/linux/memcontrol.h).
-pub(crate) fn memory_was_full(group: &Group) -> bool {
+pub(crate) fn memory(dir: &Path) -> Option<Memory> {
     const BATCH: u64 = 64 * 4096;
-    let Some(dir) = group.dir("memory") else { return false };
+    let kills = read_field(dir, "memory.oom_control", "oom_kill")?;
     let limit = read_number(dir, MEMORY_AND_SWAP).unwrap_or(NO_MEMORY_LIMIT);
-    read_number(dir, "memory.memsw.max_usage_in_bytes")
-        .is_some_and(|peak| peak.saturating_add(BATCH) >= limit)
+    let was_full = read_number(dir, "memory.memsw.max_usage_in_bytes")
+        .is_some_and(|peak| peak.saturating_add(BATCH) >= limit);
+    let whose = if was_full { Whose::Own } else { Whose::Above };
+    Some(Memory { kills, was_full, whose })
 }
 
-fn write(dir: &Path, file: &str, value: &str) -> Result<()> {
-    fs::write(dir.join(file), value).doing(|| format!("write {value} to {}", dir.join(file).display()))
+/// The least memory limit of a group and of those above it.
+pub(crate) fn memory_above(own: &Path) -> Option<u64> {
+    read_field(own, "memory.stat", "hierarchical_memory_limit")
 }
 
-fn read_number(dir: &Path, file: &str) -> Option<u64> {
-    fs::read_to_string(dir.join(file)).ok()?.trim().parse().ok()
-}
-
-/// Puts the setting in front of what was being done for it.
-fn about(key: &str, value: impl std::fmt::Display, error: Error) -> Error {
-    error.within(&format!("{key}={value}"))
+/// Gives a new group the processors and memory nodes of the group above it: without any no process
+/// can join (cpuset(7)).
+pub(crate) fn fill_cpuset(dir: &Path) -> Result<()> {
+    for file in ["cpuset.cpus", "cpuset.mems"] {
+        let is_empty = read_text(dir, file).is_some_and(|list| list.is_empty());
+        if let Some(list) = dir.parent().and_then(|above| read_text(above, file)).filter(|_| is_empty) {
+            write(dir, file, &list)?;
+        }
+    }
+    Ok(())
 }

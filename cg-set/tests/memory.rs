@@ -2,8 +2,14 @@
 
 use chain_testing::Scene;
 
-/// The directory of the caller's own group in the memory tree, for a script.
-const OWN: &str = "own=/sys/fs/cgroup/memory$(sed -n 's/.*:memory://p' /proc/self/cgroup)";
+/// Shows the limit of the group $own for memory, and that for memory and swap together.
+const LIMITS: &str = "if [ -e $own/memory.max ]; then \
+        read max < $own/memory.max; read swap < $own/memory.swap.max; [ $max = max ] || swap=$((max + swap)); \
+        echo $max $swap; \
+    else \
+        read max < $own/memory.limit_in_bytes; read both < $own/memory.memsw.limit_in_bytes; \
+        none=9223372036854771712; echo ${max/$none/max} ${both/$none/max}; \
+    fi";
 
 #[test]
 fn a_command_that_passes_it_is_killed_and_that_is_said() {
@@ -67,22 +73,20 @@ fn within_it_nothing_is_said() {
 #[test]
 fn the_kernel_has_the_limit_for_memory_and_for_both_together() {
     let scene = Scene::new();
-    let read = format!("{OWN}; cat $own/memory.limit_in_bytes $own/memory.memsw.limit_in_bytes");
+    let read = format!("own=$(group memory); {LIMITS}");
     let run = scene.script(&format!("cg-set mem=4M -- bash -c {}", quoted(&read))).assert();
-    run.success().stdout("4194304\n4194304\n");
+    run.success().stdout("4194304 4194304\n");
 }
 
 #[test]
 fn it_can_be_raised_and_lowered_on_a_group_that_stays() {
     let scene = Scene::new();
-    let read =
-        format!("{OWN}/chainbox-test; cat $own/memory.limit_in_bytes $own/memory.memsw.limit_in_bytes");
     let script = format!(
-        "set -e; for mem in 8M 4M 64M 2M max; do cg-set --name chainbox-test mem=$mem; {read}; done; \
+        "set -e; own=$(group memory)/chainbox-test; for mem in 8M 4M 64M 2M max; do cg-set --name chainbox-test mem=$mem; {LIMITS}; done; \
          cg-set --name chainbox-test --remove"
     );
-    let mib = |number: u64| format!("{0}\n{0}\n", number << 20);
-    let none = "9223372036854771712\n9223372036854771712\n";
+    let mib = |number: u64| format!("{0} {0}\n", number << 20);
+    let none = "max max\n";
     scene.script(&script).assert().success().stdout([8, 4, 64, 2].map(mib).concat() + none);
 }
 
@@ -91,8 +95,22 @@ fn an_inner_limit_does_not_take_the_blame_for_an_outer_one() {
     let scene = Scene::new();
     let run = scene.script("cg-set mem=4M -- cg-set mem=100M -- tail /dev/zero; true").assert().success();
     let output = String::from_utf8_lossy(&run.get_output().stderr).into_owned();
-    assert!(output.starts_with("cg-set: mem=100M: tail (pid "), "{output}");
-    assert!(output.contains("memory ran out above this group"), "{output}");
+    let (inner, outer) = output.split_once('\n').expect("two lines");
+    assert!(inner.starts_with("cg-set: mem=100M: tail (pid "), "{output}");
+    assert!(inner.contains("memory ran out above this group"), "{output}");
+    assert!(outer.starts_with("cg-set: mem=4M: tail (pid "), "{output}");
+    assert!(outer.contains("was killed for passing it; raise mem="), "{output}");
+}
+
+#[test]
+fn an_outer_limit_does_not_take_the_blame_for_an_inner_one() {
+    let scene = Scene::new();
+    let run = scene
+        .script("cg-set mem=100M -- cg-set mem=4M -- tail /dev/zero 2>&1 | grep ^cg-set:")
+        .assert()
+        .success();
+    let output = String::from_utf8_lossy(&run.get_output().stdout).into_owned();
+    assert!(output.starts_with("cg-set: mem=4M: tail (pid ") && output.lines().count() == 1, "{output}");
 }
 
 fn quoted(script: &str) -> String {

@@ -23,6 +23,21 @@ use crate::leftovers::{Leftovers, kill_marked};
 /// A user and group that no file on the machine belongs to.
 pub const ORDINARY_USER: u32 = 54_321;
 
+/// How bash names a function in the environment.
+const GROUP_NAME: &str = "BASH_FUNC_group%%";
+
+/// The directory of the caller's own cgroup that has a controller's files, on v1 or on v2: a bash
+/// function for scripts, `group CONTROLLER`. All scripts have it, those behind a tool too.
+const GROUP: &str = r#"() {
+    local path
+    if path=$(grep --extended-regexp "^[0-9]+:([^:]*,)?$1(,[^:]*)?:" /proc/self/cgroup); then
+        path=/sys/fs/cgroup/$1${path##*:}
+    else
+        path=/sys/fs/cgroup$(sed --quiet s/^0:://p /proc/self/cgroup)
+    fi
+    echo "${path%/}"
+}"#;
+
 /// Longer than any test takes on a busy machine; a tool that hangs fails its test. CHAINBOX_SLOW says
 /// how many times slower a machine is that is not a real one.
 pub(crate) fn time_limit() -> Duration {
@@ -122,7 +137,8 @@ impl Scene {
     pub fn command(&self, program: impl AsRef<OsStr>) -> process::Command {
         let (name, value) = self.mark.split_once('=').expect("mark");
         let mut command = process::Command::new(program);
-        command.env("PATH", path_with(&bin_dir())).env(name, value).current_dir(self.dir());
+        command.env("PATH", path_with(&bin_dir())).env(name, value).env(GROUP_NAME, GROUP);
+        command.current_dir(self.dir());
         command
     }
 
@@ -132,6 +148,7 @@ impl Scene {
         command
             .env("PATH", path_with(&bin_dir()))
             .env(name, value)
+            .env(GROUP_NAME, GROUP)
             .current_dir(self.dir())
             .timeout(time_limit());
         command

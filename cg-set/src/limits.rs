@@ -1,0 +1,192 @@
+//! The settings on this machine: which version of cgroups each belongs to here, what its value is in
+//! numbers, and what the kernel made of it.
+
+use std::{collections::BTreeSet, fs, path::Path};
+
+use chain::{Doing, Error, Limit, Remedy, Result, Size};
+use nix::errno::Errno;
+
+use crate::{
+    group::Group,
+    hierarchy::{Hierarchies, Version},
+    oom::Whose,
+    settings::{KEYS, Key, Settings},
+    v1, v2,
+    value::{Amount, Count, Value},
+};
+
+/// Checks that each setting can be given here, before anything is made, and turns percentages into
+/// numbers.
+pub(crate) fn resolve(settings: &Settings, hierarchies: &Hierarchies) -> Result<Settings> {
+    let mut resolved = settings.clone();
+    for (key, value) in settings.given() {
+        let setting = format!("{}={value}", key.name);
+        let (version, own) = hierarchies.place_for(&setting, key.controller)?;
+        let refused = match version {
+            Version::V1 => v1::why_not(key.name, own),
+            Version::V2 => v2::why_not(key.name),
+        };
+        if let Some((why, hint)) = refused {
+            return Err(Error::new(setting, why).hint(hint));
+        }
+        if key.name == "cpu.period" && settings.get("cpu").is_none() {
+            return Err(Error::new(setting, "a period without a limit").hint("add cpu="));
+        }
+        let number = match value {
+            Value::Bytes(Limit::At(Amount::Part(part))) => {
+                Value::Bytes(Limit::At(Amount::Number(Size(part.of(memory_here(version, own))))))
+            }
+            Value::Count(Limit::At(Amount::Part(part))) => {
+                let pids = u32::try_from(part.of(pids_here(own))).unwrap_or(u32::MAX).max(1);
+                Value::Count(Limit::At(Amount::Number(Count(pids))))
+            }
+            value => value.clone(),
+        };
+        resolved = resolved.with(key.name, Some(number));
+    }
+    for raw in settings.raw() {
+        hierarchies.place_for(&format!("{}={}", raw.file, raw.value), raw.controller())?;
+    }
+    Ok(resolved)
+}
+
+/// The controllers in whose trees a group of these settings needs a directory. cpuacct counts what cpu
+/// limits.
+pub(crate) fn controllers(settings: &Settings) -> BTreeSet<String> {
+    let mut needed: BTreeSet<_> = settings.given().map(|(key, _)| key.controller.to_owned()).collect();
+    needed.extend(settings.raw().iter().map(|raw| raw.controller().to_owned()));
+    if needed.contains("cpu") {
+        needed.insert("cpuacct".into());
+    }
+    needed
+}
+
+/// Writes the settings, whose percentages are resolved, to a group that has a directory for each. Says
+/// on stderr if the kernel kept another value.
+pub(crate) fn apply(settings: &Settings, group: &Group) -> Result<()> {
+    for (key, value) in settings.given() {
+        let Some((version, dir)) = group.place(key.controller) else { continue };
+        let setting = format!("{}={value}", key.name);
+        let set = match version {
+            Version::V1 => v1::set(key.name, settings, dir),
+            Version::V2 => v2::set(key.name, settings, dir),
+        };
+        set.map_err(|error| error.within(&setting))?;
+        if let Some(kept) = get(key, group).filter(|kept| differs(value, kept)) {
+            chain::note("cg-set", &format!("{setting}: the kernel made it {kept}"));
+        }
+    }
+    for raw in settings.raw() {
+        let Some((_, dir)) = group.place(raw.controller()) else { continue };
+        write(dir, &raw.file, &raw.value)
+            .map_err(|error| error.within(&format!("{}={}", raw.file, raw.value)))?;
+    }
+    Ok(())
+}
+
+/// What the kernel has for each setting of a group, where the group has a directory for it and the
+/// setting is not as in every new group.
+pub(crate) fn read(group: &Group) -> Settings {
+    KEYS.iter().fold(Settings::default(), |settings, key| settings.with(key.name, get(key, group)))
+}
+
+fn get(key: &Key, group: &Group) -> Option<Value> {
+    let (version, dir) = group.place(key.controller)?;
+    match version {
+        Version::V1 => v1::get(key.name, dir),
+        Version::V2 => v2::get(key.name, dir),
+    }
+}
+
+/// Whether it is more than the rounding to pages and the order of a list.
+fn differs(asked: &Value, kept: &Value) -> bool {
+    const PAGE: u64 = 4096;
+    match (asked, kept) {
+        (
+            Value::Bytes(Limit::At(Amount::Number(Size(asked)))),
+            Value::Bytes(Limit::At(Amount::Number(Size(kept)))),
+        ) => asked / PAGE != kept / PAGE,
+        (Value::List(asked), Value::List(kept)) => members(asked) != members(kept),
+        (asked, kept) => asked != kept,
+    }
+}
+
+fn members(list: &str) -> BTreeSet<u16> {
+    let range = |part: &str| {
+        let (from, to) = part.split_once('-').unwrap_or((part, part));
+        Some(from.parse().ok()?..=to.parse().ok()?)
+    };
+    list.split(',').filter_map(range).flatten().collect()
+}
+
+/// The machine's memory, or the limit that the caller lives under if that is less.
+fn memory_here(version: Version, own: &Path) -> u64 {
+    let machine = fs::read_to_string("/proc/meminfo").ok().and_then(|text| {
+        let total = text.lines().find_map(|line| line.strip_prefix("MemTotal:"))?;
+        total.trim().trim_end_matches(" kB").parse::<u64>().ok()
+    });
+    let limit = match version {
+        Version::V1 => v1::memory_above(own),
+        Version::V2 => least_above(own, "memory.max"),
+    };
+    limit.unwrap_or(u64::MAX).min(machine.map_or(u64::MAX, |kib| kib.saturating_mul(1024)))
+}
+
+/// The same of processes.
+fn pids_here(own: &Path) -> u64 {
+    let machine = fs::read_to_string("/proc/sys/kernel/pid_max").ok();
+    let machine = machine.and_then(|text| text.trim().parse().ok()).unwrap_or(u64::MAX);
+    least_above(own, "pids.max").unwrap_or(u64::MAX).min(machine)
+}
+
+/// The least number in this file of a group and of those above it, as far as they are seen.
+fn least_above(own: &Path, file: &str) -> Option<u64> {
+    let groups = own.ancestors().take_while(|dir| dir.join("cgroup.procs").exists());
+    groups.filter_map(|dir| read_number(dir, file)).min()
+}
+
+/// Writes a file of a group.
+pub(crate) fn write(dir: &Path, file: &str, value: &str) -> Result<()> {
+    let path = dir.join(file);
+    // Not created where it is missing, which a file system for groups refuses by another name.
+    let open = fs::OpenOptions::new().write(true).open(&path);
+    let written = open.and_then(|mut file| std::io::Write::write_all(&mut file, value.as_bytes()));
+    written
+        .doing(|| format!("write {value} to {}", path.display()))
+        .remedy(Errno::ENOENT, "this kernel does not have it, or not for this group")
+        .remedy(Errno::EACCES, "run as root, or in a group that is delegated to you")
+}
+
+pub(crate) fn read_text(dir: &Path, file: &str) -> Option<String> {
+    fs::read_to_string(dir.join(file)).ok().map(|text| text.trim().to_owned())
+}
+
+pub(crate) fn read_number(dir: &Path, file: &str) -> Option<u64> {
+    read_text(dir, file)?.parse().ok()
+}
+
+/// The number after `name` in a file of lines such as `oom_kill 3`.
+pub(crate) fn read_field(dir: &Path, file: &str, name: &str) -> Option<u64> {
+    let text = read_text(dir, file)?;
+    text.lines().find_map(|line| line.strip_prefix(name)?.strip_prefix(' ')?.parse().ok())
+}
+
+/// How the group of a command whose memory ran out stands.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct Memory {
+    /// Processes that were killed in it because memory ran out, there or above it.
+    pub(crate) kills: u64,
+    /// Whether it has used all that it may.
+    pub(crate) was_full: bool,
+    /// Whose limit killed them, as far as can be told without the kernel's log.
+    pub(crate) whose: Whose,
+}
+
+/// `None` if the group has no memory directory.
+pub(crate) fn memory(group: &Group) -> Option<Memory> {
+    let (version, dir) = group.place("memory")?;
+    match version {
+        Version::V1 => v1::memory(dir),
+        Version::V2 => v2::memory(dir),
+    }
+}

@@ -1,0 +1,64 @@
+//! Room below the caller's own group on cgroup v2: there a group either has processes or shares out
+//! controllers to the groups below it (cgroups(7), "no internal processes"). So the processes of the
+//! caller's own group move into a group below it, where the same limits hold, and are at home there from
+//! then on.
+
+use std::{
+    fs::{self, OpenOptions},
+    io::{ErrorKind, Write},
+    path::{Path, PathBuf},
+};
+
+use chain::{Doing, Error, Remedy, Result};
+use nix::errno::Errno;
+
+/// Where the processes of a group go that needs room.
+const HOME: &str = "cg-set.home";
+/// How often new processes are looked for. Each that is born while others move is found by the next look.
+const LOOKS: u32 = 1000;
+
+/// The group below which the caller's groups are made, from the one that the caller is in.
+pub(crate) fn own(group: PathBuf) -> PathBuf {
+    match group.parent() {
+        Some(above) if group.ends_with(HOME) => above.to_path_buf(),
+        _ => group,
+    }
+}
+
+/// Moves the processes out of a group that is to share out controllers.
+pub(crate) fn make(group: &Path) -> Result<()> {
+    // The group at the root may have both.
+    if !group.join("cgroup.type").exists() {
+        return Ok(());
+    }
+    let doing = || format!("make room in the group {}", group.display());
+    let home = group.join(HOME);
+    for _ in 0..LOOKS {
+        let list = fs::read_to_string(group.join("cgroup.procs")).doing(doing)?;
+        if list.is_empty() {
+            return Ok(());
+        }
+        match fs::create_dir(&home) {
+            Err(error) if error.kind() != ErrorKind::AlreadyExists => {
+                Err(error)
+                    .doing(doing)
+                    .remedy(Errno::EACCES, "run as root, or in a group that is delegated to you")?;
+            }
+            _ => {}
+        }
+        for pid in list.lines() {
+            if pid == "0" {
+                return Err(Error::new(doing(), "it has processes of another pid namespace"));
+            }
+            let door = OpenOptions::new().write(true).open(home.join("cgroup.procs"));
+            match door.and_then(|mut door| door.write_all(pid.as_bytes())) {
+                // It has ended.
+                Err(error) if error.raw_os_error() == Some(Errno::ESRCH as i32) => {}
+                moved => moved
+                    .doing(|| format!("{}: move process {pid} to {HOME}", doing()))
+                    .remedy(Errno::EACCES, "run as root, or in a group that is delegated to you")?,
+            }
+        }
+    }
+    Err(Error::new(doing(), "it gets new processes all the time"))
+}

@@ -1,0 +1,132 @@
+//! The settings as files of cgroup v2 (Documentation/admin-guide/cgroup-v2.rst of the kernel).
+
+use std::path::Path;
+
+use chain::{Limit, Result, Size};
+
+use crate::{
+    limits::{Memory, read_field, read_number, read_text, write},
+    oom::Whose,
+    settings::Settings,
+    value::{Amount, Cores, Count, Value, in_numbers, limit, number},
+};
+
+/// Settings that are one file each, with the value as it is typed in numbers.
+const FILES: [(&str, &str); 10] = [
+    ("mem.high", "memory.high"),
+    ("mem.low", "memory.low"),
+    ("mem.min", "memory.min"),
+    ("cpu.weight", "cpu.weight"),
+    ("cpu.idle", "cpu.idle"),
+    ("cpus", "cpuset.cpus"),
+    ("mems", "cpuset.mems"),
+    ("pids", "pids.max"),
+    ("oom.group", "memory.oom.group"),
+    ("freeze", "cgroup.freeze"),
+];
+const SWAP: &str = "memory.swap.max";
+
+/// Why a setting cannot be given, and what to do about it.
+pub(crate) fn why_not(_name: &str) -> Option<(&'static str, &'static str)> {
+    None
+}
+
+/// Writes the setting of this name to a group.
+pub(crate) fn set(name: &str, settings: &Settings, dir: &Path) -> Result<()> {
+    match (name, settings.get(name)) {
+        ("mem", Some(Value::Bytes(mem))) => {
+            let swap = match settings.get("swap") {
+                Some(Value::Bytes(swap)) => *swap,
+                _ if *mem == Limit::Max => Limit::Max,
+                _ => Limit::At(Amount::Number(Size(0))),
+            };
+            set_swap(dir, swap)?;
+            write(dir, "memory.max", &number(*mem))
+        }
+        ("swap", Some(Value::Bytes(swap))) if settings.get("mem").is_none() => {
+            write(dir, SWAP, &number(*swap))
+        }
+        ("cpu", Some(Value::Cores(cores))) => {
+            let period = match settings.get("cpu.period") {
+                Some(Value::Time(period)) => period.0.as_micros(),
+                _ => Cores::PERIOD.into(),
+            };
+            let quota = match cores {
+                Limit::Max => "max".to_owned(),
+                Limit::At(cores) => cores.quota(period).to_string(),
+            };
+            write(dir, "cpu.max", &format!("{quota} {period}"))
+        }
+        ("cpu.burst", Some(Value::Time(burst))) => {
+            write(dir, "cpu.max.burst", &burst.0.as_micros().to_string())
+        }
+        (name, Some(value)) => match FILES.iter().find(|(key, _)| *key == name) {
+            Some((_, file)) => write(dir, file, &in_numbers(value)),
+            None => Ok(()),
+        },
+        _ => Ok(()),
+    }
+}
+
+/// A kernel without swap has no file for it, and then there is none to limit.
+fn set_swap(dir: &Path, swap: Limit<Amount<Size>>) -> Result<()> {
+    if dir.join(SWAP).exists() { write(dir, SWAP, &number(swap)) } else { Ok(()) }
+}
+
+/// What the kernel has for the setting of this name; `None` too if that is what every group has, as a
+/// directory holds the files of all controllers, whatever was asked for.
+pub(crate) fn get(name: &str, dir: &Path) -> Option<Value> {
+    let file = |name: &str| FILES.iter().find(|(key, _)| *key == name).map(|(_, file)| *file);
+    let bytes = |file: &str| Some(Value::Bytes(limit(&read_text(dir, file)?, Size)?));
+    match name {
+        "mem" => bytes("memory.max").filter(|max| *max != Value::Bytes(Limit::Max)),
+        // With mem it is 0.
+        "swap" => bytes(SWAP).filter(|swap| {
+            *swap != Value::Bytes(Limit::At(Amount::Number(Size(0)))) && *swap != Value::Bytes(Limit::Max)
+        }),
+        "mem.high" => bytes("memory.high").filter(|high| *high != Value::Bytes(Limit::Max)),
+        "mem.low" | "mem.min" => match read_text(dir, file(name)?)?.as_str() {
+            "0" => None,
+            text => Some(Value::Bytes(limit(text, Size)?)),
+        },
+        "cpu" => {
+            let text = read_text(dir, "cpu.max")?;
+            let (quota, period) = text.split_once(' ')?;
+            let cores = |quota| Cores::of_quota(quota, period.parse().unwrap_or(Cores::PERIOD));
+            Some(Value::Cores(Limit::At(cores(quota.parse().ok()?))))
+        }
+        "cpu.period" => {
+            let text = read_text(dir, "cpu.max")?;
+            Some(Value::micros(text.split_once(' ')?.1.parse().ok()?)).filter(|_| !text.ends_with(" 100000"))
+        }
+        "cpu.burst" => read_number(dir, "cpu.max.burst").filter(|burst| *burst > 0).map(Value::micros),
+        "cpu.weight" => {
+            let weight = u32::try_from(read_number(dir, file(name)?)?).ok()?;
+            Some(Value::Weight(weight)).filter(|_| weight != 100)
+        }
+        "cpus" | "mems" => read_text(dir, file(name)?).filter(|list| !list.is_empty()).map(Value::List),
+        "pids" => {
+            let count = |number| Count(u32::try_from(number).unwrap_or(u32::MAX));
+            let pids = limit(&read_text(dir, "pids.max")?, count)?;
+            Some(Value::Count(pids)).filter(|_| pids != Limit::Max)
+        }
+        "cpu.idle" | "oom.group" | "freeze" => {
+            (read_text(dir, file(name)?)? == "1").then_some(Value::Switch(true))
+        }
+        _ => None,
+    }
+}
+
+/// Since Linux 5.2 memory.events.local; memory.events counts the groups below as well, which is what
+/// is wanted of kills.
+pub(crate) fn memory(dir: &Path) -> Option<Memory> {
+    let kills = read_field(dir, "memory.events", "oom_kill")?;
+    let has = |file: &str| read_field(dir, file, "oom").is_some_and(|ooms| ooms > 0);
+    let was_full = has("memory.events.local");
+    let whose = match was_full {
+        true => Whose::Own,
+        false if has("memory.events") => Whose::Below,
+        false => Whose::Above,
+    };
+    Some(Memory { kills, was_full, whose })
+}

@@ -1,0 +1,45 @@
+//! Groups of a cg-set that was killed.
+
+use chain_testing::Scene;
+
+/// Kills a cg-set outright and says how many directories of its group are left.
+const KILL: &str = "left() { find /sys/fs/cgroup -type d -name \"cg-set.$1.*\" | wc -l; }; \
+                    die() { mkfifo ready; cg-set pids=20 mem=64M -- bash -c 'setsid sleep 1000 & echo >ready; wait' & tool=$!; \
+                            read -r line <ready; rm ready; kill -KILL $tool; wait $tool 2>/dev/null; }";
+
+#[test]
+fn it_goes_with_the_next_run_and_so_does_what_runs_in_it() {
+    let scene = Scene::new();
+    // In another tree than that of the next one's setting, too.
+    let script =
+        format!("{KILL}; die; [ $(left $tool) != 0 ] && echo left; cg-set cpu=1 -- true; left $tool");
+    // The scene finds a process or a group that is left.
+    scene.script(&script).assert().success().stdout("left\n0\n");
+}
+
+#[test]
+fn a_group_whose_cg_set_lives_is_not_touched() {
+    let scene = Scene::new();
+    let script = "mkfifo ready go; \
+                  cg-set pids=20 -- bash -c 'echo >ready; read -r line <go; cat $(group pids)/pids.max' & tool=$!; \
+                  read -r line <ready; for i in 1 2 3; do cg-set pids=10 -- true; done; echo >go; wait $tool";
+    scene.script(script).assert().success().stdout("20\n").stderr("");
+}
+
+#[test]
+fn two_hundred_at_once_do_not_disturb_each_other_though_many_are_killed() {
+    let scene = Scene::new();
+    let script = "for ((round = 1; round <= ${CROWD_ROUNDS:-20}; round++)); do \
+                      tools=(); \
+                      for i in {1..200}; do cg-set pids=10 -- true & tools+=($!); done; \
+                      for i in {1..25}; do kill -KILL ${tools[RANDOM % 200]} 2>/dev/null; done; \
+                      for tool in ${tools[@]}; do wait $tool 2>/dev/null; echo $?; done; \
+                  done | sort | uniq -c; cg-set pids=10 -- true";
+    let run = scene.script(script).assert().success();
+    let said = String::from_utf8_lossy(&run.get_output().stderr).into_owned();
+    let said: Vec<_> = said.lines().filter(|line| line.starts_with("cg-set")).collect();
+    assert!(said.is_empty(), "{said:?}");
+    let output = String::from_utf8_lossy(&run.get_output().stdout).into_owned();
+    let ends: Vec<_> = output.split_whitespace().skip(1).step_by(2).collect();
+    assert!(ends.iter().all(|status| ["0", "137"].contains(status)), "{output}");
+}
