@@ -75,8 +75,9 @@ fn ctrl_z_stops_the_box_and_fg_resumes_it() {
         terminal.wait_for("Stopped");
         terminal.wait_for("<$ ");
         terminal.type_keys("fg\n");
-        // The shell says what it resumes, when the terminal is the job's again.
-        terminal.wait_for(chain);
+        // The shell says what it resumes, when the terminal is the job's again. What is typed before the
+        // end of that line is shown in it.
+        terminal.wait_for(&format!("{chain} cat\r\n"));
         terminal.type_keys("two\n");
         terminal.wait_for("two\r\ntwo");
         terminal.type_keys("\x04");
