@@ -21,7 +21,7 @@ use crate::{CgSet, Settings, named, settings};
        cg-set [OPTIONS] --name GROUP [SETTING...] [--] NEXT [ARG...]
        cg-set --name GROUP [SETTING...]
        cg-set --name GROUP --pid PID... [SETTING...]
-       cg-set --name GROUP --remove"
+       cg-set --name GROUP --remove [--kill]"
 )]
 #[command(after_help = "\
 Settings: mem=SIZE    memory and swap together: 4M, 1G, 25%, max; swap=SIZE is swap besides it
@@ -42,6 +42,9 @@ pub struct Args {
     /// Remove the named group, which must have no processes
     #[arg(long, requires = "name", conflicts_with = "pids")]
     remove: bool,
+    /// With --remove: kill what runs in the group first
+    #[arg(long, requires = "remove")]
+    kill: bool,
     /// Settings, then the command
     #[arg(trailing_var_arg = true, allow_hyphen_values = true, value_name = "WORD", hide = true)]
     words: Vec<OsString>,
@@ -96,7 +99,7 @@ impl Tool for Args {
             (true, false) => {
                 return Err(Error::new(format!("--name {name}"), "--remove takes no settings"));
             }
-            (true, true) => named::Task::Remove,
+            (true, true) => named::Task::Remove { kill: self.kill },
             (false, nothing_set) if with_pids || !nothing_set => named::Task::Change { settings, pids },
             (false, _) => named::Task::Show,
         };

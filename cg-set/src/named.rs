@@ -13,8 +13,8 @@ pub(crate) enum Task {
     Change { settings: Settings, pids: Vec<i32> },
     /// Print its settings and its processes.
     Show,
-    /// Remove it.
-    Remove,
+    /// Remove it, after what runs in it was killed if that is asked for.
+    Remove { kill: bool },
 }
 
 /// Does it, or with `dry_run` says what it would do.
@@ -23,11 +23,18 @@ pub(crate) fn carry_out(name: &GroupName, task: &Task, dry_run: bool) -> Result<
     match task {
         Task::Change { settings, pids } => change(&hierarchies, name, settings, pids, dry_run),
         Task::Show => show(name, &existing(&hierarchies, name)?),
-        Task::Remove if dry_run => {
+        Task::Remove { kill } if dry_run => {
             to_remove(&hierarchies, name)?;
-            chain::print(&format!("remove the group {name}\n")).map(drop)
+            let kill = if *kill { format!("kill what runs in the group {name}\n") } else { String::new() };
+            chain::print(&format!("{kill}remove the group {name}\n")).map(drop)
         }
-        Task::Remove => remove(name, &to_remove(&hierarchies, name)?),
+        Task::Remove { kill } => {
+            let group = to_remove(&hierarchies, name)?;
+            if *kill {
+                group.kill_all()?;
+            }
+            remove(name, &group)
+        }
     }
 }
 

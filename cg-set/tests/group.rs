@@ -202,3 +202,16 @@ fn the_mode_of_a_group_does_not_depend_on_the_umask() {
     );
     scene.script(&script).assert().success().stdout("755\n");
 }
+
+#[test]
+fn a_group_is_removed_with_what_runs_in_it_if_that_is_asked_for() {
+    let scene = Scene::new();
+    let script = format!(
+        "cg-set --name {NAME} pids=10; cg-set --name {NAME}/below pids=5; sleep 1000 & a=$!; setsid sleep 1000 & b=$!; \
+         cg-set --name {NAME} --pid $a; cg-set --name {NAME}/below --pid $b; \
+         cg-set -n --name {NAME} --remove --kill; cg-set --name {NAME} --remove --kill; echo $?; \
+         wait $a 2>/dev/null; echo $?; wait $b 2>/dev/null; echo $?; cg-set --name {NAME} --kill"
+    );
+    let run = scene.script(&script).assert().code(125);
+    run.stdout(format!("kill what runs in the group {NAME}\nremove the group {NAME}\n0\n137\n137\n"));
+}
