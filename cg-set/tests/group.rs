@@ -208,9 +208,9 @@ fn a_group_is_removed_with_what_runs_in_it_if_that_is_asked_for() {
     let scene = Scene::new();
     let script = format!(
         "cg-set --name {NAME} pids=10; cg-set --name {NAME}/below pids=5; sleep 1000 & a=$!; setsid sleep 1000 & b=$!; \
-         cg-set --name {NAME} --pid $a; cg-set --name {NAME}/below --pid $b; \
+         cg-set --name {NAME}/below --pid $a $b; \
          cg-set -n --name {NAME} --remove --kill; cg-set --name {NAME} --remove --kill; echo $?; \
-         wait $a 2>/dev/null; echo $?; wait $b 2>/dev/null; echo $?; cg-set --name {NAME} --kill"
+         kill $a $b 2>/dev/null; wait $a 2>/dev/null; echo $?; wait $b 2>/dev/null; echo $?; cg-set --name {NAME} --kill"
     );
     let run = scene.script(&script).assert().code(125);
     run.stdout(format!("kill what runs in the group {NAME}\nremove the group {NAME}\n0\n137\n137\n"));
