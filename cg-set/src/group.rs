@@ -236,8 +236,8 @@ impl Group {
         self.v2().map(open).transpose().map(|dir| dir.map(OwnedFd::from))
     }
 
-    /// Opens the files through which a process joins, all or those of one version. On v1 and v2 writing 0 moves the writer with
-    /// all its threads (cgroups(7)); the right to do so is that of the opener (Linux 5.16).
+    /// Opens the files through which a process joins, all or those of one version. Writing 0 moves the
+    /// writer with all its threads (cgroups(7)); the right to do so is that of the opener (Linux 5.16).
     pub(crate) fn doors(&self, version: Option<Version>) -> Result<Vec<File>> {
         let open = |dir: PathBuf| {
             let procs = dir.join("cgroup.procs");

@@ -67,12 +67,12 @@ impl CgSet {
 
     /// Says on stderr who was killed for passing the memory limit, if somebody was.
     fn report_memory(&mut self, ended: &Ended) {
-        let limits = limits::read(&self.group);
-        let (Some(mem), Some(memory)) = (limits.get("mem"), limits::memory(&self.group)) else { return };
+        let Some(memory) = limits::memory(&self.group) else { return };
         let kills = memory.kills.saturating_sub(self.kills_before);
         if kills == 0 && !memory.was_full {
             return;
         }
+        let Some(mem) = limits::mem(&self.group) else { return };
         let next = ended.next.display();
         let victim = self.log.take().and_then(|log| oom::last_victim(log, &self.group_name, kills));
         let whose = victim.as_ref().and_then(|victim| victim.limit).or((kills > 0).then_some(memory.whose));

@@ -24,7 +24,8 @@ pub(crate) fn resolve(settings: &Settings, hierarchies: &Hierarchies) -> Result<
         let (version, own) = hierarchies.place_for(&setting, key.controller)?;
         let refused = match version {
             Version::V1 => v1::why_not(key.name, own),
-            Version::V2 => v2::why_not(key.name),
+            // It has all settings.
+            Version::V2 => None,
         };
         if let Some((why, hint)) = refused {
             return Err(Error::new(setting, why).hint(hint));
@@ -88,6 +89,11 @@ pub(crate) fn apply(settings: &Settings, group: &Group) -> Result<()> {
 /// setting is not as in every new group.
 pub(crate) fn read(group: &Group) -> Settings {
     KEYS.iter().fold(Settings::default(), |settings, key| settings.with(key.name, get(key, group)))
+}
+
+/// The memory limit of a group.
+pub(crate) fn mem(group: &Group) -> Option<Value> {
+    KEYS.iter().find(|key| key.name == "mem").and_then(|key| get(key, group))
 }
 
 fn get(key: &Key, group: &Group) -> Option<Value> {

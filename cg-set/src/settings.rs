@@ -7,7 +7,7 @@ use std::{
 
 use chain::{Error, Result, text};
 
-use crate::value::{Form, Value};
+use crate::value::{Cores, Form, Value};
 
 /// A setting, independent of the version of cgroups.
 #[derive(Debug)]
@@ -121,6 +121,14 @@ impl Settings {
 
     pub(crate) fn get(&self, name: &str) -> Option<&Value> {
         self.values.get(name)
+    }
+
+    /// The microseconds over which processor time is counted.
+    pub(crate) fn cpu_period(&self) -> u128 {
+        match self.get("cpu.period") {
+            Some(Value::Time(period)) => period.0.as_micros(),
+            _ => Cores::PERIOD.into(),
+        }
     }
 
     /// What is set, in the order of [`KEYS`].

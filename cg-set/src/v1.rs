@@ -55,10 +55,7 @@ pub(crate) fn set(name: &str, settings: &Settings, dir: &Path) -> Result<()> {
         ("mem.low", Some(Value::Bytes(low))) => write(dir, SOFT_LIMIT, &bytes(*low)),
         ("cpu", Some(Value::Cores(Limit::Max))) => write(dir, QUOTA, "-1"),
         ("cpu", Some(Value::Cores(Limit::At(cores)))) => {
-            let period = match settings.get("cpu.period") {
-                Some(Value::Time(period)) => period.0.as_micros(),
-                _ => Cores::PERIOD.into(),
-            };
+            let period = settings.cpu_period();
             set_cpu(dir, cores.quota(period), period)
                 .remedy(Errno::EINVAL, "it must not pass the cpu limit of a group above it")
         }

@@ -26,11 +26,6 @@ const FILES: [(&str, &str); 10] = [
 ];
 const SWAP: &str = "memory.swap.max";
 
-/// Why a setting cannot be given, and what to do about it.
-pub(crate) fn why_not(_name: &str) -> Option<(&'static str, &'static str)> {
-    None
-}
-
 /// Writes the setting of this name to a group.
 pub(crate) fn set(name: &str, settings: &Settings, dir: &Path) -> Result<()> {
     match (name, settings.get(name)) {
@@ -47,10 +42,7 @@ pub(crate) fn set(name: &str, settings: &Settings, dir: &Path) -> Result<()> {
             write(dir, SWAP, &number(*swap))
         }
         ("cpu", Some(Value::Cores(cores))) => {
-            let period = match settings.get("cpu.period") {
-                Some(Value::Time(period)) => period.0.as_micros(),
-                _ => Cores::PERIOD.into(),
-            };
+            let period = settings.cpu_period();
             let quota = match cores {
                 Limit::Max => "max".to_owned(),
                 Limit::At(cores) => cores.quota(period).to_string(),
