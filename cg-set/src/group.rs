@@ -19,6 +19,7 @@ use nix::errno::Errno;
 use crate::{
     dead::{self, Claim},
     hierarchy::{CORE, Hierarchies, Version},
+    limits::{DELEGATE, put},
     process::Process,
     room, v1,
 };
@@ -157,7 +158,7 @@ impl Group {
             .mode(0o755)
             .create(dir)
             .doing(|| format!("make the group {}", dir.display()))
-            .remedy(Errno::EACCES, "run as root, or in a group that is delegated to you")
+            .remedy(Errno::EACCES, DELEGATE)
             .remedy(Errno::EROFS, "the cgroup filesystem is mounted read-only here")
             .remedy(Errno::EAGAIN, "a limit on the number of groups is reached")?;
         self.made.push(dir.into());
@@ -194,14 +195,11 @@ impl Group {
         if self.own_v2.as_deref() == Some(above) {
             room::make(above)?;
         }
-        let share = |controller: &str| {
-            let file = OpenOptions::new().write(true).open(&file);
-            file.and_then(|mut file| file.write_all(format!("+{controller}").as_bytes()))
-        };
+        let share = |controller: &str| put(&file, &format!("+{controller}"));
         for controller in missing {
             share(controller)
                 .doing(|| format!("share out the {controller} controller of the group {}", above.display()))
-                .remedy(Errno::EACCES, "run as root, or in a group that is delegated to you")
+                .remedy(Errno::EACCES, DELEGATE)
                 .remedy(Errno::ENOENT, "the group above it does not share it out")
                 .remedy(
                     Errno::EBUSY,

@@ -1,7 +1,12 @@
 //! The settings on this machine: which version of cgroups each belongs to here, what its value is in
 //! numbers, and what the kernel made of it.
 
-use std::{collections::BTreeSet, fs, path::Path};
+use std::{
+    collections::BTreeSet,
+    fs::{self, OpenOptions},
+    io::{self, Write},
+    path::Path,
+};
 
 use chain::{Doing, Error, Limit, Remedy, Result, Size};
 use nix::errno::Errno;
@@ -151,16 +156,22 @@ fn least_above(own: &Path, file: &str) -> Option<u64> {
     groups.filter_map(|dir| read_number(dir, file)).min()
 }
 
+/// What to do if a group may not be changed.
+pub(crate) const DELEGATE: &str = "run as root, or in a group that is delegated to you";
+
+/// Writes to a file of a group, which is not created where it is missing: a filesystem of groups refuses
+/// that by another name.
+pub(crate) fn put(file: &Path, value: &str) -> io::Result<()> {
+    OpenOptions::new().write(true).open(file)?.write_all(value.as_bytes())
+}
+
 /// Writes a file of a group.
 pub(crate) fn write(dir: &Path, file: &str, value: &str) -> Result<()> {
     let path = dir.join(file);
-    // Not created where it is missing, which a file system for groups refuses by another name.
-    let open = fs::OpenOptions::new().write(true).open(&path);
-    let written = open.and_then(|mut file| std::io::Write::write_all(&mut file, value.as_bytes()));
-    written
+    put(&path, value)
         .doing(|| format!("write {value} to {}", path.display()))
         .remedy(Errno::ENOENT, "this kernel does not have it, or not for this group")
-        .remedy(Errno::EACCES, "run as root, or in a group that is delegated to you")
+        .remedy(Errno::EACCES, DELEGATE)
 }
 
 pub(crate) fn read_text(dir: &Path, file: &str) -> Option<String> {

@@ -4,13 +4,15 @@
 //! then on.
 
 use std::{
-    fs::{self, OpenOptions},
-    io::{ErrorKind, Write},
+    fs,
+    io::ErrorKind,
     path::{Path, PathBuf},
 };
 
 use chain::{Doing, Error, Remedy, Result};
 use nix::errno::Errno;
+
+use crate::limits::{DELEGATE, put};
 
 /// Where the processes of a group go that needs room.
 const HOME: &str = "cg-set.home";
@@ -40,9 +42,7 @@ pub(crate) fn make(group: &Path) -> Result<()> {
         }
         match fs::create_dir(&home) {
             Err(error) if error.kind() != ErrorKind::AlreadyExists => {
-                Err(error)
-                    .doing(doing)
-                    .remedy(Errno::EACCES, "run as root, or in a group that is delegated to you")?;
+                Err(error).doing(doing).remedy(Errno::EACCES, DELEGATE)?;
             }
             _ => {}
         }
@@ -50,13 +50,12 @@ pub(crate) fn make(group: &Path) -> Result<()> {
             if pid == "0" {
                 return Err(Error::new(doing(), "it has processes of another pid namespace"));
             }
-            let door = OpenOptions::new().write(true).open(home.join("cgroup.procs"));
-            match door.and_then(|mut door| door.write_all(pid.as_bytes())) {
+            match put(&home.join("cgroup.procs"), pid) {
                 // It has ended.
                 Err(error) if error.raw_os_error() == Some(Errno::ESRCH as i32) => {}
                 moved => moved
                     .doing(|| format!("{}: move process {pid} to {HOME}", doing()))
-                    .remedy(Errno::EACCES, "run as root, or in a group that is delegated to you")?,
+                    .remedy(Errno::EACCES, DELEGATE)?,
             }
         }
     }
