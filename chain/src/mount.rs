@@ -115,11 +115,6 @@ pub fn open_dir(path: &Path) -> rustix::io::Result<OwnedFd> {
     open(path, OFlags::PATH | OFlags::DIRECTORY | OFlags::CLOEXEC, Mode::empty())
 }
 
-/// Opens a file or directory to be used as a place only (open(2), O_PATH).
-pub fn open_place(path: &Path) -> rustix::io::Result<OwnedFd> {
-    open(path, OFlags::PATH | OFlags::CLOEXEC, Mode::empty())
-}
-
 /// Whether the open directory is the root of a mount (statx(2), STATX_ATTR_MOUNT_ROOT, Linux 5.8).
 pub fn is_mount_root(dir: impl AsFd) -> bool {
     const MOUNT_ROOT: u64 = 0x2000;

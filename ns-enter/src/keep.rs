@@ -3,6 +3,7 @@
 
 use std::{
     ffi::{OsStr, OsString},
+    io,
     os::{
         fd::{AsRawFd, OwnedFd},
         unix::ffi::OsStrExt,
@@ -12,11 +13,11 @@ use std::{
 
 use chain::{
     Doing, Error, Remedy, Result,
-    mount::{attach, copy_tree},
+    mount::{attach, copy_tree, open_dir},
 };
 use nix::{
     errno::Errno,
-    fcntl::{OFlag, open, openat},
+    fcntl::{OFlag, openat},
     mount::{MntFlags, umount2},
     sys::stat::{Mode, SFlag, fstat},
     unistd::{Pid, UnlinkatFlags, unlinkat},
@@ -78,8 +79,7 @@ impl Keep {
             made: false,
             bound: false,
         };
-        let bound = self.bind_on(&mut kept, child);
-        match bound {
+        match self.bind_on(&mut kept, child) {
             Ok(()) => Ok(kept),
             Err(error) => {
                 kept.undo()?;
@@ -127,11 +127,10 @@ struct Place {
 }
 
 impl Place {
-    fn open(file: &Path) -> nix::Result<Self> {
+    fn open(file: &Path) -> io::Result<Self> {
         let name = file.file_name().ok_or(Errno::EISDIR)?.to_owned();
         let above = file.parent().filter(|above| !above.as_os_str().is_empty()).unwrap_or(Path::new("."));
-        let flags = OFlag::O_PATH | OFlag::O_DIRECTORY | OFlag::O_CLOEXEC;
-        Ok(Self { dir: open(above, flags, Mode::empty())?, name })
+        Ok(Self { dir: open_dir(above)?, name })
     }
 
     /// Whether it was missing, and was made.
