@@ -1,45 +1,11 @@
 //! Joining namespaces that exist.
 
-use std::{
-    io::{BufRead, BufReader},
-    process::{Child, Stdio},
-};
-
-use chain_testing::Scene;
-
-/// A shell in new namespaces that says its pid as it sees it, and waits for the end of its input.
-struct Holder {
-    shell: Child,
-    /// The pid of the process inside, as seen from outside.
-    pid: u32,
-}
-
-impl Holder {
-    fn new(scene: &Scene, namespaces: &str) -> Self {
-        let mut command = scene.command("ns-enter");
-        command.args([namespaces, "--", "bash", "-c", "echo ready; read line"]);
-        let mut shell = command.stdin(Stdio::piped()).stdout(Stdio::piped()).spawn().expect("ns-enter");
-        let mut line = String::new();
-        BufReader::new(shell.stdout.as_mut().expect("pipe")).read_line(&mut line).expect("line");
-        assert_eq!(line, "ready\n");
-        let children = format!("/proc/{0}/task/{0}/children", shell.id());
-        let child = std::fs::read_to_string(children).expect("children");
-        let pid = child.trim().parse().unwrap_or(shell.id());
-        Self { shell, pid }
-    }
-}
-
-impl Drop for Holder {
-    fn drop(&mut self) {
-        drop(self.shell.stdin.take());
-        self.shell.wait().expect("holder ends");
-    }
-}
+use chain_testing::{Holder, Scene};
 
 #[test]
 fn the_host_name_of_another_namespace_is_seen_by_its_pid() {
     let scene = Scene::new();
-    let holder = Holder::new(&scene, "uts=joined");
+    let holder = Holder::new(&scene, "ns-enter uts=joined --");
     let target = format!("uts@{}", holder.pid);
     scene.tool("ns-enter").args([&target, "--", "hostname"]).assert().success().stdout("joined\n");
 }
@@ -47,7 +13,7 @@ fn the_host_name_of_another_namespace_is_seen_by_its_pid() {
 #[test]
 fn a_namespace_is_joined_by_its_file_and_mixed_with_new_ones() {
     let scene = Scene::new();
-    let holder = Holder::new(&scene, "uts=kept");
+    let holder = Holder::new(&scene, "ns-enter uts=kept --");
     let target = format!("uts@/proc/{}/ns/uts,pid,mnt", holder.pid);
     let run = scene
         .tool("ns-enter")
@@ -59,7 +25,7 @@ fn a_namespace_is_joined_by_its_file_and_mixed_with_new_ones() {
 #[test]
 fn a_pid_namespace_is_joined_by_a_child() {
     let scene = Scene::new();
-    let holder = Holder::new(&scene, "pid,mnt");
+    let holder = Holder::new(&scene, "ns-enter pid,mnt --");
     let target = format!("pid@{0},mnt@{0}", holder.pid);
     let run = scene
         .tool("ns-enter")
@@ -91,7 +57,7 @@ fn a_file_that_is_no_namespace_of_the_kind_is_refused() {
 #[test]
 fn who_has_no_name_in_a_box_becomes_its_root_whatever_its_proc_shows() {
     let scene = Scene::new();
-    let holder = Holder::new(&scene, "user=0:100000:10,pid,mnt");
+    let holder = Holder::new(&scene, "ns-enter user=0:100000:10,pid,mnt --");
     let pid = holder.pid;
     for target in
         [format!("all@{pid}"), format!("user@{pid},mnt@{pid}"), format!("mnt@{pid},pid@{pid},user@{pid}")]

@@ -1,61 +1,9 @@
 //! What `--list` and `--tree` show of namespaces that the test made. Others come and go meanwhile.
 
-use std::{
-    collections::BTreeMap,
-    fs,
-    io::{self, BufRead, BufReader},
-    os::unix::fs::MetadataExt,
-    process::{Child, Output, Stdio},
-};
+use std::{collections::BTreeMap, io, process::Output};
 
-use chain_testing::{ORDINARY_USER, Scene};
+use chain_testing::{Holder, ORDINARY_USER, Scene, namespace};
 use serde_json::Value;
-
-/// A shell behind `words` that waits for the end of its input.
-struct Holder {
-    tool: Child,
-    /// The pid of the shell, as seen from outside.
-    pid: u32,
-}
-
-impl Holder {
-    fn new(scene: &Scene, words: &str) -> Self {
-        Self::running(scene, &format!("exec {words} bash -c 'echo ready; read line'"))
-    }
-
-    /// Runs a script that says `ready` and ends with its input.
-    fn running(scene: &Scene, script: &str) -> Self {
-        let mut command = scene.command("bash");
-        command.args(["-c", script]).stdin(Stdio::piped()).stdout(Stdio::piped());
-        let mut tool = command.spawn().expect("bash");
-        let mut line = String::new();
-        BufReader::new(tool.stdout.as_mut().expect("pipe")).read_line(&mut line).expect("line");
-        assert_eq!(line, "ready\n");
-        let pid = innermost(tool.id());
-        Self { tool, pid }
-    }
-
-    fn namespace(&self, kind: &str) -> u64 {
-        namespace(self.pid, kind)
-    }
-}
-
-impl Drop for Holder {
-    fn drop(&mut self) {
-        drop(self.tool.stdin.take());
-        self.tool.wait().expect("holder ends");
-    }
-}
-
-/// The last of the single children below a process.
-fn innermost(pid: u32) -> u32 {
-    let children = fs::read_to_string(format!("/proc/{pid}/task/{pid}/children")).expect("children");
-    children.split_whitespace().next().map_or(pid, |child| innermost(child.parse().expect("pid")))
-}
-
-fn namespace(pid: u32, kind: &str) -> u64 {
-    fs::metadata(format!("/proc/{pid}/ns/{kind}")).expect("namespace").ino()
-}
 
 fn own(kind: &str) -> u64 {
     namespace(std::process::id(), kind)
@@ -235,7 +183,7 @@ fn a_namespace_that_only_children_are_in_has_a_line_of_its_own() {
     let scene = Scene::new();
     let wait = "tail -f /dev/null & echo ready; read line; kill -KILL $!; wait 2>/dev/null";
     let holder = Holder::running(&scene, &format!("exec unshare --pid bash -c '{wait}'"));
-    let parent = holder.tool.id();
+    let parent = holder.tool_pid();
     let json = shown(&scene, &["--list", &parent.to_string(), "--json"]);
     let found = entry(&json, holder.namespace("pid"));
     assert_eq!((&found["kind"], &found["pid"]), (&"pid_for_children".into(), &holder.pid.into()));

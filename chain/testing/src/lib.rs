@@ -3,11 +3,13 @@
 
 #![expect(clippy::missing_panics_doc, reason = "a helper that cannot do its work fails the test")]
 
+mod holder;
 mod leftovers;
 mod running;
 mod scene;
 mod terminal;
 
+pub use holder::{Holder, namespace};
 pub use leftovers::Leftovers;
 pub use running::{Running, last_descendant_is};
 pub use scene::{ORDINARY_USER, Scene, wait_until};
