@@ -53,9 +53,10 @@ fn one_of_many_kills_in_a_row_is_named_all_the_same() {
 #[test]
 fn a_shell_that_buffers_a_line_without_end_is_killed() {
     let scene = Scene::new();
-    // The shell around it is nearly as large, so it offers itself to the kernel.
-    let script = "dd if=/dev/zero 2>/dev/null | tr '\\0' x | { echo 1000 >/proc/self/oom_score_adj; read line; }; \
-                  echo ${PIPESTATUS[2]}";
+    // The shell around it is nearly as large, and would be next if the kernel wants more before it has got
+    // back the memory of the first; so all that is to end offers itself.
+    let script = "(echo 1000 >/proc/self/oom_score_adj; dd if=/dev/zero 2>/dev/null | tr '\\0' x | read line; \
+                  exit ${PIPESTATUS[2]}); echo $?";
     let run =
         scene.tool("cg-set").args(["mem=8M", "--", "bash", "-c", script]).assert().success().stdout("137\n");
     assert!(String::from_utf8_lossy(&run.get_output().stderr).contains("mem=8M: bash (pid "));
