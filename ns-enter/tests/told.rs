@@ -48,8 +48,8 @@ fn the_command_waits_for_a_byte_or_the_end_of_the_descriptor() {
 #[test]
 fn the_time_of_the_command_begins_when_it_is_let_run() {
     let scene = Scene::new();
-    let script = "mkfifo go; ns-enter --timeout 50ms --info-fd 4 --wait-fd 3 uts -- echo ran 3<>go 4>info & box=$!; \
-                  while ! [ -s info ]; do read -t 0.01 x <> <(:); done; read -t 0.2 x <> <(:); echo >go; wait $box";
+    let script = "mkfifo go; ns-enter --timeout 2s --info-fd 4 --wait-fd 3 uts -- echo ran 3<>go 4>info & box=$!; \
+                  while ! [ -s info ]; do read -t 0.01 x <> <(:); done; read -t 2.5 x <> <(:); echo >go; wait $box";
     scene.script(script).assert().success().stdout("ran\n");
 }
 
