@@ -166,6 +166,12 @@ pub fn print(text: &str) -> Result<Ending> {
     Ok(Ending::NotRun)
 }
 
+/// A value as JSON, one line of it.
+pub fn json(value: &impl serde::Serialize) -> Result<String> {
+    let line = serde_json::to_string(value).map_err(|error| Error::new("JSON", error.to_string()))?;
+    Ok(line + "\n")
+}
+
 /// The one line on stderr. If stderr is gone there is nobody to tell.
 pub(crate) fn complain(tool: &str, error: &Error) {
     let _ = writeln!(io::stderr(), "{}", error.line(tool));

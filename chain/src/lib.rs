@@ -18,6 +18,7 @@
 //! | `mount.rs` | mounts by descriptor |
 //! | `mountinfo.rs` | the list of mounts that the kernel gives |
 //! | `size.rs`, `span.rs` | `4M`, `max`; `1.5s` |
+//! | `table.rs` | columns for people |
 //! | `sys.rs` | system calls that nix and rustix lack |
 
 mod channel;
@@ -35,8 +36,9 @@ mod size;
 mod span;
 mod supervisor;
 mod sys;
+pub mod table;
 
-pub use cli::{Job, Operands, Options, Tool, descriptor, main, note, print, text};
+pub use cli::{Job, Operands, Options, Tool, descriptor, json, main, note, print, text};
 pub use error::{Doing, Error, FAILED, NOT_FOUND, NOT_RUNNABLE, Remedy, Result, one_line};
 pub use link::{Birth, Ended, Ending, Launch, Link, Links, Propagation, Timeout};
 pub use next::Next;

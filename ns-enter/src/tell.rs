@@ -32,9 +32,7 @@ pub(crate) fn info(child: Pid) -> Result<String> {
         let found = fs::metadata(kind.file(child)).doing(doing)?;
         namespaces.insert(kind.name(), found.ino());
     }
-    let info = Info { pid: child.as_raw(), namespaces };
-    let line = serde_json::to_string(&info).map_err(std::io::Error::from).doing(doing)?;
-    Ok(line + "\n")
+    chain::json(&Info { pid: child.as_raw(), namespaces })
 }
 
 /// A pid file that was made, and goes with NEXT.

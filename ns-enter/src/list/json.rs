@@ -2,7 +2,7 @@
 
 use std::borrow::Cow;
 
-use chain::{Error, Result};
+use chain::Result;
 use serde::Serialize;
 
 use super::{Row, scan::Scan};
@@ -48,8 +48,7 @@ impl<'a> From<&Row<'a>> for Entry<'a> {
 pub(super) fn json(rows: &[Row], scan: &Scan) -> Result<String> {
     let listing =
         Listing { namespaces: rows.iter().map(Entry::from).collect(), hidden_processes: scan.hidden };
-    let line = serde_json::to_string(&listing).map_err(|error| Error::new("JSON", error.to_string()))?;
-    Ok(line + "\n")
+    chain::json(&listing)
 }
 
 #[cfg(test)]

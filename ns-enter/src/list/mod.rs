@@ -17,9 +17,9 @@ mod scan;
 mod table;
 mod tree;
 
-use std::{env, io};
+use std::env;
 
-use chain::Result;
+use chain::{Result, table::width};
 use nix::unistd::geteuid;
 
 use scan::{Namespace, Scan, scan};
@@ -95,12 +95,6 @@ fn gaps(scan: &Scan, root: bool) -> Option<String> {
         "run as root to see all"
     };
     Some(format!("{what}; {hint}"))
-}
-
-/// The columns of the terminal; `None` if stdout is no terminal or does not say.
-fn width() -> Option<usize> {
-    let size = rustix::termios::tcgetwinsize(io::stdout()).ok()?;
-    Some(size.ws_col.into()).filter(|columns| *columns > 0)
 }
 
 /// The locale that says how characters are written: the first of these that is set (locale(7)).

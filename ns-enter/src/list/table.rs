@@ -1,62 +1,41 @@
 //! The text of `--list`: aligned columns, of which only the last holds spaces.
 
-use std::fmt::Write;
-
-use chain::one_line;
+use chain::{
+    one_line,
+    table::{Column, Table, or_dash},
+};
 
 use super::{Row, scan::Namespace};
 
 /// As in JSON, but MAKER is the uid of who made a user namespace.
-const HEADER: [&str; COLUMNS] = ["KIND", "INODE", "PROCS", "PID", "OWNER", "PARENT", "MAKER", "COMMAND"];
-const COLUMNS: usize = 8;
+const COLUMNS: [Column; 8] = [
+    Column::Left("KIND"),
+    Column::Right("INODE"),
+    Column::Right("PROCS"),
+    Column::Right("PID"),
+    Column::Right("OWNER"),
+    Column::Right("PARENT"),
+    Column::Right("MAKER"),
+    Column::Left("COMMAND"),
+];
 
-/// A header and a line for each row, without spaces at the end, cut to `width` if there is one.
+/// A header and a line for each row, cut to `width` if there is one.
 pub(super) fn table(rows: &[Row], width: Option<usize>) -> String {
-    let lines: Vec<_> = rows.iter().map(cells).collect();
-    let mut widths = HEADER.map(str::len);
-    for line in &lines {
-        for (width, cell) in widths.iter_mut().zip(line) {
-            *width = cell.len().max(*width);
-        }
+    let mut table = Table::new(COLUMNS);
+    for row in rows {
+        let namespace = row.namespace;
+        table.add([
+            row.name.to_owned(),
+            namespace.inode.to_string(),
+            namespace.processes.to_string(),
+            or_dash(namespace.pid),
+            or_dash(namespace.owner),
+            or_dash(namespace.parent),
+            or_dash(namespace.owner_uid),
+            or_dash(what(namespace)),
+        ]);
     }
-    let mut text = String::new();
-    for line in [HEADER.map(str::to_owned)].iter().chain(&lines) {
-        text.push_str(cut(&aligned(line, &widths), width));
-        text.push('\n');
-    }
-    text
-}
-
-fn cells(row: &Row) -> [String; COLUMNS] {
-    let namespace = row.namespace;
-    [
-        row.name.to_owned(),
-        namespace.inode.to_string(),
-        namespace.processes.to_string(),
-        or_dash(namespace.pid),
-        or_dash(namespace.owner),
-        or_dash(namespace.parent),
-        or_dash(namespace.owner_uid),
-        or_dash(what(namespace)),
-    ]
-}
-
-/// Names to the left, numbers to the right, and what is last as it is.
-fn aligned(cells: &[String; COLUMNS], widths: &[usize; COLUMNS]) -> String {
-    let mut line = String::new();
-    for (at, (cell, width)) in cells.iter().zip(widths).enumerate() {
-        // Writing to a string does not fail.
-        let _ = match at {
-            0 => write!(line, "{cell:<width$}"),
-            1..7 => write!(line, " {cell:>width$}"),
-            _ => write!(line, " {cell}"),
-        };
-    }
-    line
-}
-
-fn or_dash<T: ToString>(value: Option<T>) -> String {
-    value.map_or_else(|| "-".into(), |value| value.to_string())
+    table.text(width)
 }
 
 /// What is in the namespace and what keeps it, as one line: `sleep 9, kept on /run/netns/lab`.
@@ -65,12 +44,6 @@ pub(super) fn what(namespace: &Namespace) -> Option<String> {
     let files = namespace.files.iter().map(|file| format!("kept on {}", file.display()));
     let parts: Vec<_> = command.into_iter().chain(files).collect();
     (!parts.is_empty()).then(|| one_line(&parts.join(", ")))
-}
-
-/// The beginning of the line that fits, counted in characters.
-pub(super) fn cut(line: &str, width: Option<usize>) -> &str {
-    let end = width.and_then(|width| line.char_indices().nth(width));
-    end.map_or(line, |(end, _)| &line[..end])
 }
 
 #[cfg(test)]
@@ -123,16 +96,8 @@ net  4026532177     0   - 4026531837      -     - kept on /run/netns/my lab, kep
     fn the_fields_before_the_command_can_be_told_apart_by_spaces() {
         let text = shown(&[user(), net()], None);
         for line in text.lines() {
-            assert!(line.split_whitespace().count() >= COLUMNS, "{line}");
+            assert!(line.split_whitespace().count() >= COLUMNS.len(), "{line}");
         }
         assert!(text.lines().all(|line| line == line.trim_end()));
-    }
-
-    #[test]
-    fn a_terminal_gets_what_fits() {
-        assert!(shown(&[user(), net()], Some(40)).lines().all(|line| line.chars().count() <= 40));
-        assert_eq!(cut("äöü", Some(2)), "äö");
-        assert_eq!(cut("äöü", Some(3)), "äöü");
-        assert_eq!(cut("äöü", None), "äöü");
     }
 }

@@ -5,10 +5,9 @@ use std::{
     fmt::Write,
 };
 
-use super::{
-    scan::Namespace,
-    table::{cut, what},
-};
+use chain::table::cut;
+
+use super::{scan::Namespace, table::what};
 use crate::kind::Kind;
 
 /// The strokes of a tree: before a node that others follow, before the last one, and below each.
