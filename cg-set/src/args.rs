@@ -8,9 +8,12 @@ use std::{
 };
 
 use chain::{Error, Job, Operands, Options, Result, Tool, text};
-use clap::Parser;
+use clap::{
+    Parser,
+    builder::{OsStringValueParser, TypedValueParser},
+};
 
-use crate::{CgSet, Settings, named, settings};
+use crate::{Account, CgSet, Settings, list, named, room::Who, settings};
 
 /// Hold a command to cgroup limits
 #[derive(Debug, Parser)]
@@ -19,9 +22,10 @@ use crate::{CgSet, Settings, named, settings};
     version,
     override_usage = "cg-set [OPTIONS] SETTING... [--] NEXT [ARG...]
        cg-set [OPTIONS] --name GROUP [SETTING...] [--] NEXT [ARG...]
-       cg-set --name GROUP [SETTING...]
+       cg-set --name GROUP [SETTING... | --json]
        cg-set --name GROUP --pid PID... [SETTING...]
-       cg-set --name GROUP --remove [--kill]"
+       cg-set --name GROUP --remove [--kill]
+       cg-set --list [--name GROUP] [--watch] [--json]"
 )]
 #[command(after_help = "\
 Settings: mem=SIZE    memory and swap together: 4M, 1G, 25%, max; swap=SIZE is swap besides it
@@ -30,24 +34,55 @@ Settings: mem=SIZE    memory and swap together: 4M, 1G, 25%, max; swap=SIZE is s
           mem.high= mem.low= mem.min= cpu.weight= cpu.idle= cpus= mems= oom.group= freeze=
           CONTROLLER.FILE=VALUE, the kernel's own
 Example:  cg-set mem=64M cpu=0.5 pids=32 -- make test")]
+#[expect(clippy::struct_excessive_bools, reason = "each is a flag of the command line")]
 pub struct Args {
     #[command(flatten)]
     options: Options,
-    /// Use the group of this name, below the caller's own; it is made if it is missing, and stays
-    #[arg(long, value_name = "GROUP")]
-    name: Option<OsString>,
+    #[command(flatten)]
+    place: Place,
     /// Move this running process into the named group; more pids may follow
     #[arg(long = "pid", value_name = "PID", requires = "name", value_parser = clap::value_parser!(i32).range(1..))]
     pids: Vec<i32>,
     /// Remove the named group, which must have no processes
-    #[arg(long, requires = "name", conflicts_with = "pids")]
+    #[arg(long, requires = "name", conflicts_with_all = ["pids", "list"])]
     remove: bool,
     /// With --remove: kill what runs in the group first
     #[arg(long, requires = "remove")]
     kill: bool,
+    /// List the groups below the caller's own, or below the named one, with what they use
+    #[arg(long, conflicts_with_all = ["pids", "dry_run"])]
+    list: bool,
+    /// With --list: again each second, until it is interrupted
+    #[arg(long, requires = "list")]
+    watch: bool,
+    /// Show the named group, or the list, as JSON
+    #[arg(long, conflicts_with_all = ["remove", "pids"])]
+    json: bool,
+    #[command(flatten)]
+    account: Account,
     /// Settings, then the command
     #[arg(trailing_var_arg = true, allow_hyphen_values = true, value_name = "WORD", hide = true)]
     words: Vec<OsString>,
+}
+
+/// Where the group is.
+#[derive(Debug, clap::Args)]
+struct Place {
+    /// Use the group of this name, below the caller's own; it is made if it is missing, and stays
+    #[arg(long, value_name = "GROUP", value_parser = GroupName::parser("--name"))]
+    name: Option<GroupName>,
+    /// Make the group below this one, which is named as in --name
+    #[arg(long, value_name = "GROUP", value_parser = GroupName::parser("--parent"))]
+    parent: Option<GroupName>,
+    /// Move other users' processes too that are in the way in the caller's own group (cgroup v2)
+    #[arg(long)]
+    move_self: bool,
+}
+
+impl Place {
+    fn own(&self) -> Who {
+        if self.move_self { Who::All } else { Who::Own }
+    }
 }
 
 impl Tool for Args {
@@ -68,44 +103,75 @@ impl Tool for Args {
         for pid in more_pids {
             pids.push(parse_pid(text("pid", pid)?)?);
         }
-
-        let Some(name) = self.name else {
-            if settings.is_empty() {
-                return Err(Error::new("no settings", "").hint("name a limit, such as mem=64M"));
-            }
-            let link = CgSet::transient(settings);
-            return Ok(Job::Launch {
-                links: vec![Box::new(link)],
-                next: operands.next,
-                options: self.options,
-            });
+        let who = self.place.own();
+        let name = match (self.place.name, &self.place.parent) {
+            (Some(name), Some(parent)) => Some(parent.join(&name)),
+            (name, _) => name,
         };
-        let name = GroupName::parse(&name)?;
+
         if !operands.next.is_empty() {
-            if with_pids || self.remove {
-                return Err(Error::new(
-                    format!("--name {name}"),
-                    "a command does not go with --pid or --remove",
-                ));
+            let alone = [
+                (with_pids, "--pid"),
+                (self.remove, "--remove"),
+                (self.list, "--list"),
+                (self.json, "--json"),
+            ];
+            if let Some((_, option)) = alone.into_iter().find(|(given, _)| *given) {
+                return Err(Error::new(option, "this does not go with a command"));
             }
-            let link = CgSet::named(name, settings);
+            if name.is_none() && settings.is_empty() && !self.account.is_wanted() {
+                return Err(nothing_set());
+            }
+            let link = match name {
+                Some(name) => CgSet::named(name, settings),
+                None => CgSet::transient(settings).below(self.place.parent),
+            };
             return Ok(Job::Launch {
-                links: vec![Box::new(link)],
+                links: vec![Box::new(link.moving(who).told(self.account))],
                 next: operands.next,
                 options: self.options,
             });
         }
-        let task = match (self.remove, settings.is_empty()) {
-            (true, false) => {
-                return Err(Error::new(format!("--name {name}"), "--remove takes no settings"));
+        if self.account.is_wanted() {
+            return Err(Error::new("--report, --stat", "no command to tell of").hint("name one after --"));
+        }
+        let task = if self.list {
+            if !settings.is_empty() {
+                return Err(Error::new("--list", "this takes no settings"));
             }
-            (true, true) => named::Task::Remove { kill: self.kill },
-            (false, nothing_set) if with_pids || !nothing_set => named::Task::Change { settings, pids },
-            (false, _) => named::Task::Show,
+            let name = name.or(self.place.parent);
+            let wish = list::Wish { json: self.json, watch: self.watch };
+            return Ok(Job::Do(Box::new(move || named::list(name.as_ref(), wish))));
+        } else if self.remove {
+            named::Task::Remove { kill: self.kill }
+        } else if with_pids || !settings.is_empty() && name.is_some() {
+            named::Task::Change { settings: settings.clone(), pids }
+        } else {
+            named::Task::Show { json: self.json }
         };
+        let Some(name) = name else {
+            // As for every other tool, if only the command is missing.
+            let next = operands.next;
+            if settings.is_empty() {
+                return Err(nothing_set());
+            }
+            return Ok(Job::Launch {
+                links: vec![Box::new(CgSet::transient(settings))],
+                next,
+                options: self.options,
+            });
+        };
+        if !settings.is_empty() && (self.remove || self.json) {
+            let option = if self.remove { "--remove" } else { "--json" };
+            return Err(Error::new(option, "this takes no settings"));
+        }
         let dry_run = self.options.dry_run;
-        Ok(Job::Do(Box::new(move || named::carry_out(&name, &task, dry_run))))
+        Ok(Job::Do(Box::new(move || named::carry_out(&name, &task, who, dry_run))))
     }
+}
+
+fn nothing_set() -> Error {
+    Error::new("no settings", "").hint("name a limit, such as mem=64M")
 }
 
 fn parse_pid(word: &str) -> Result<i32> {
@@ -123,7 +189,16 @@ pub(crate) const TRANSIENT: &str = "cg-set.";
 impl GroupName {
     /// Checks a name as it was typed.
     pub fn parse(name: &OsStr) -> Result<Self> {
-        let bad = |why: &str| Err(Error::new(format!("--name {:?}", name.display().to_string()), why));
+        Self::given_with("--name", name)
+    }
+
+    fn parser(option: &'static str) -> impl TypedValueParser<Value = Self> {
+        OsStringValueParser::new()
+            .try_map(move |name: OsString| Self::given_with(option, &name).map_err(|error| error.reason()))
+    }
+
+    fn given_with(option: &str, name: &OsStr) -> Result<Self> {
+        let bad = |why: &str| Err(Error::new(format!("{option} {:?}", name.display().to_string()), why));
         let Some(text) = name.to_str() else { return bad("not UTF-8") };
         if text.starts_with('/') {
             return bad("a group is named from the caller's own, not from /");
@@ -139,6 +214,11 @@ impl GroupName {
             }
         }
         Ok(Self(text.to_owned()))
+    }
+
+    /// The group of this name below another.
+    fn join(&self, below: &Self) -> Self {
+        Self(format!("{self}/{below}"))
     }
 
     /// The name as a relative path.

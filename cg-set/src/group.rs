@@ -21,7 +21,9 @@ use crate::{
     hierarchy::{CORE, Hierarchies, Version},
     limits::{DELEGATE, put},
     process::Process,
-    room, v1,
+    room::{self, Who},
+    usage::MEASURED,
+    v1,
 };
 
 /// The v2 tree, which on a hybrid machine has no controllers, but can kill a group at once.
@@ -39,8 +41,8 @@ pub(crate) struct Group {
     made: Vec<PathBuf>,
     /// Those of them that others could take for a dead process's.
     claims: Vec<Claim>,
-    /// The caller's own group on v2.
-    own_v2: Option<PathBuf>,
+    /// The caller's own group on v2, where room can be made.
+    room: Option<(PathBuf, Who)>,
 }
 
 impl Group {
@@ -54,7 +56,7 @@ impl Group {
         let dirs = dirs.filter(|(tree, (_, dir))| wanted(tree, dir));
         Self {
             dirs: dirs.map(|(tree, place)| (tree.to_owned(), place)).collect(),
-            own_v2: hierarchies.v2().map(Path::to_path_buf),
+            room: hierarchies.room(),
             ..Self::default()
         }
     }
@@ -70,7 +72,23 @@ impl Group {
         self.dirs.get(controller).map(|(version, dir)| (*version, dir.as_path()))
     }
 
-    fn v2(&self) -> Option<&Path> {
+    /// The group that holds it, where that is seen; `None` at the root of all trees.
+    pub(crate) fn above(&self) -> Option<Self> {
+        let above = |(tree, (version, dir)): (&String, &(Version, PathBuf))| {
+            let above = dir.parent().filter(|above| above.join("cgroup.procs").exists())?;
+            Some((tree.clone(), (*version, above.to_path_buf())))
+        };
+        let dirs: BTreeMap<_, _> = self.dirs.iter().filter_map(above).collect();
+        (!dirs.is_empty()).then(|| Self { dirs, ..Self::default() })
+    }
+
+    /// The directories whose files tell what the group uses.
+    pub(crate) fn measured(&self) -> impl Iterator<Item = (Version, &'static str, &Path)> {
+        MEASURED.into_iter().filter_map(|name| self.place(name).map(|(version, dir)| (version, name, dir)))
+    }
+
+    /// The directory in the v2 tree.
+    pub(crate) fn v2(&self) -> Option<&Path> {
         self.dirs.values().find(|(version, _)| *version == Version::V2).map(|(_, dir)| dir.as_path())
     }
 
@@ -89,16 +107,16 @@ impl Group {
     /// Makes the directories that are missing, and those above them.
     pub(crate) fn make(&mut self) -> Result<()> {
         for dir in self.places() {
-            let missing: Vec<_> = dir.ancestors().take_while(|dir| !dir.exists()).collect();
-            for dir in missing.into_iter().rev() {
-                match self.make_one(dir) {
-                    // Another cg-set made it just now.
-                    Err(error) if error.errno() == Some(Errno::EEXIST) => {}
-                    made => made?,
-                }
-            }
+            self.make_above(&dir)?;
+            self.make_one(&dir)?;
         }
         Ok(())
+    }
+
+    /// Makes the groups that are missing above one.
+    fn make_above(&mut self, dir: &Path) -> Result<()> {
+        let missing: Vec<_> = dir.ancestors().skip(1).take_while(|dir| !dir.exists()).collect();
+        missing.into_iter().rev().try_for_each(|dir| self.make_one(dir))
     }
 
     /// Makes a new group in the trees that are `wanted`, and where it can be had in v2's: a means to
@@ -139,6 +157,7 @@ impl Group {
     /// Makes a directory that is held against those who look for groups of dead processes. One that was
     /// taken for such before it was held counts as taken by another.
     fn make_own(&mut self, dir: &Path) -> Result<()> {
+        self.make_above(dir)?;
         self.create(dir)?;
         match dead::claim(dir)? {
             Some(claim) => self.claims.push(claim),
@@ -147,9 +166,16 @@ impl Group {
         self.furnish(dir)
     }
 
+    /// Makes a directory, if there is none.
     fn make_one(&mut self, dir: &Path) -> Result<()> {
-        self.create(dir)?;
-        self.furnish(dir)
+        if dir.exists() {
+            return Ok(());
+        }
+        match self.create(dir) {
+            // Another cg-set made it just now.
+            Err(error) if error.errno() == Some(Errno::EEXIST) => Ok(()),
+            created => created.and_then(|()| self.furnish(dir)),
+        }
     }
 
     fn create(&mut self, dir: &Path) -> Result<()> {
@@ -192,8 +218,8 @@ impl Group {
         if missing.is_empty() {
             return Ok(());
         }
-        if self.own_v2.as_deref() == Some(above) {
-            room::make(above)?;
+        if let Some((_, who)) = self.room.as_ref().filter(|(own, _)| own == above) {
+            room::make(above, *who)?;
         }
         let share = |controller: &str| put(&file, &format!("+{controller}"));
         for controller in missing {
@@ -302,7 +328,9 @@ impl Group {
     pub(crate) fn kill_all(&self) -> Result<()> {
         // Linux 5.14. At once, so that nothing can fork away from it; what follows only waits.
         let braked = self.v2().is_some_and(|dir| fs::write(dir.join("cgroup.kill"), "1").is_ok());
-        if let Some((_, dir)) = self.place("pids") {
+        if self.occupied().is_some()
+            && let Some((_, dir)) = self.place("pids")
+        {
             let _ = fs::write(dir.join("pids.max"), "0");
         }
         let end = Instant::now() + KILL_TIME;
@@ -382,7 +410,7 @@ fn processes_in(dir: &Path) -> Vec<i32> {
 }
 
 /// A group's directory and all below it, each after the one that holds it.
-fn tree(dir: &Path) -> Vec<PathBuf> {
+pub(crate) fn tree(dir: &Path) -> Vec<PathBuf> {
     let mut found = vec![dir.to_path_buf()];
     let mut at = 0;
     while let Some(dir) = found.get(at) {

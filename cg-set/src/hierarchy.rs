@@ -13,7 +13,7 @@ use std::{
 
 use chain::{Doing, Error, Result, mountinfo};
 
-use crate::room;
+use crate::room::{self, Who};
 
 /// The two interfaces to groups (cgroups(7)).
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -32,50 +32,46 @@ struct Hierarchy {
     own: PathBuf,
 }
 
+impl Hierarchy {
+    /// On v2 each group says which it can have.
+    fn with_controllers(mut self) -> Self {
+        if self.version == Version::V2 {
+            let controllers = fs::read_to_string(self.own.join("cgroup.controllers")).unwrap_or_default();
+            self.controllers = controllers.split_whitespace().map(str::to_owned).collect();
+        }
+        self
+    }
+}
+
 /// All mounted trees in which the caller's own group can be seen.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub(crate) struct Hierarchies(Vec<Hierarchy>);
+pub(crate) struct Hierarchies {
+    trees: Vec<Hierarchy>,
+    /// Whose processes may be moved out of the caller's own group on v2; `None` if these are the trees below
+    /// another.
+    moving: Option<Who>,
+}
 
 impl Hierarchies {
     /// Reads /proc/self/cgroup and /proc/self/mountinfo (cgroups(7), proc_pid_mountinfo(5)).
-    pub(crate) fn read() -> Result<Self> {
+    pub(crate) fn read(moving: Who) -> Result<Self> {
         let read = |file: &str| fs::read(file).doing(|| format!("find the cgroups in {file}"));
-        let mut found = Self::parse(&read("/proc/self/cgroup")?, &read("/proc/self/mountinfo")?);
-        for hierarchy in found.0.iter_mut().filter(|hierarchy| hierarchy.version == Version::V2) {
-            let controllers =
-                fs::read_to_string(hierarchy.own.join("cgroup.controllers")).unwrap_or_default();
-            hierarchy.controllers = controllers.split_whitespace().map(str::to_owned).collect();
-        }
-        Ok(found)
+        let trees = parse(&read("/proc/self/cgroup")?, &read("/proc/self/mountinfo")?);
+        let trees = trees.into_iter().map(Hierarchy::with_controllers).collect();
+        Ok(Self { trees, moving: Some(moving) })
     }
 
-    fn parse(cgroup: &[u8], mountinfo: &[u8]) -> Self {
-        let groups: Vec<_> = lines(cgroup).filter_map(group).collect();
-        let mut found: Vec<Hierarchy> = Vec::new();
-        for mount in mountinfo::mounts(mountinfo) {
-            let mounted = groups.iter().find(|(controllers, _)| match controllers.as_slice() {
-                [] => mount.filesystem == b"cgroup2",
-                [first, ..] => mount.filesystem == b"cgroup" && mount.has_option(first),
-            });
-            let Some((controllers, path)) = mounted else { continue };
-            // A mount of a part of the tree shows the own group only if that lies in the part.
-            let Ok(below) = path.strip_prefix(&mount.root) else { continue };
-            let own = if below.as_os_str().is_empty() { mount.point } else { mount.point.join(below) };
-            let version = if controllers.is_empty() { Version::V2 } else { Version::V1 };
-            let own = if version == Version::V2 { room::own(own) } else { own };
-            let is_known = |known: &Hierarchy| known.version == version && known.controllers == *controllers;
-            if !found.iter().any(is_known) {
-                found.push(Hierarchy { version, controllers: controllers.clone(), own });
-            }
-        }
-        Self(found)
+    /// The same trees as seen from a group below the caller's own.
+    pub(crate) fn below(self, name: &str) -> Self {
+        let below = |tree: Hierarchy| Hierarchy { own: tree.own.join(name), ..tree }.with_controllers();
+        Self { trees: self.trees.into_iter().map(below).collect(), moving: None }
     }
 
     /// The caller's own group in the tree that has a controller. `cgroup` stands for the files that each
     /// group of v2 has, and so does `freezer` where v1 does not have it.
     pub(crate) fn place(&self, controller: &str) -> Option<(Version, &Path)> {
         let has = |hierarchy: &&Hierarchy| hierarchy.controllers.iter().any(|name| name == controller);
-        let found = self.0.iter().find(has).map(|found| (found.version, found.own.as_path()));
+        let found = self.trees.iter().find(has).map(|found| (found.version, found.own.as_path()));
         let is_core = CORE.contains(&controller);
         found.or_else(|| self.v2().filter(|_| is_core).map(|own| (Version::V2, own)))
     }
@@ -94,7 +90,7 @@ impl Hierarchies {
                 ));
             }
             let error = Error::new(setting, format!("no cgroup {controller} controller is mounted here"));
-            if self.0.is_empty() {
+            if self.trees.is_empty() {
                 error.hint("show it in the box with --bind /sys/fs/cgroup:/sys/fs/cgroup")
             } else {
                 error.hint("see /proc/cgroups for what the kernel has")
@@ -104,20 +100,48 @@ impl Hierarchies {
 
     /// All controllers that are found, with the version that has them, and the caller's own group.
     pub(crate) fn all(&self) -> impl Iterator<Item = (&str, Version, &Path)> {
-        self.0.iter().flat_map(|found| {
+        self.trees.iter().flat_map(|found| {
             found.controllers.iter().map(|name| (name.as_str(), found.version, found.own.as_path()))
         })
     }
 
     /// The caller's own group in each tree.
     pub(crate) fn trees(&self) -> impl Iterator<Item = (Version, &Path)> {
-        self.0.iter().map(|found| (found.version, found.own.as_path()))
+        self.trees.iter().map(|found| (found.version, found.own.as_path()))
+    }
+
+    /// The caller's own group in the v2 tree, if its processes may be moved, and whose.
+    pub(crate) fn room(&self) -> Option<(PathBuf, Who)> {
+        Some((self.v2()?.to_path_buf(), self.moving?))
     }
 
     /// The caller's own group in the v2 tree.
     pub(crate) fn v2(&self) -> Option<&Path> {
-        self.0.iter().find(|found| found.version == Version::V2).map(|found| found.own.as_path())
+        self.trees.iter().find(|found| found.version == Version::V2).map(|found| found.own.as_path())
     }
+}
+
+/// The trees, without the controllers of v2's.
+fn parse(cgroup: &[u8], mountinfo: &[u8]) -> Vec<Hierarchy> {
+    let groups: Vec<_> = lines(cgroup).filter_map(group).collect();
+    let mut found: Vec<Hierarchy> = Vec::new();
+    for mount in mountinfo::mounts(mountinfo) {
+        let mounted = groups.iter().find(|(controllers, _)| match controllers.as_slice() {
+            [] => mount.filesystem == b"cgroup2",
+            [first, ..] => mount.filesystem == b"cgroup" && mount.has_option(first),
+        });
+        let Some((controllers, path)) = mounted else { continue };
+        // A mount of a part of the tree shows the own group only if that lies in the part.
+        let Ok(below) = path.strip_prefix(&mount.root) else { continue };
+        let own = if below.as_os_str().is_empty() { mount.point } else { mount.point.join(below) };
+        let version = if controllers.is_empty() { Version::V2 } else { Version::V1 };
+        let own = if version == Version::V2 { room::own(own) } else { own };
+        let is_known = |known: &Hierarchy| known.version == version && known.controllers == *controllers;
+        if !found.iter().any(is_known) {
+            found.push(Hierarchy { version, controllers: controllers.clone(), own });
+        }
+    }
+    found
 }
 
 /// What every group of v2 has without a controller.
@@ -146,6 +170,10 @@ mod tests {
     use super::*;
     use proptest::prelude::*;
 
+    fn found(cgroup: &[u8], mountinfo: &[u8]) -> Hierarchies {
+        Hierarchies { trees: parse(cgroup, mountinfo), moving: None }
+    }
+
     const CGROUP: &[u8] = b"4:memory:/a/b\n2:cpu,cpuacct:/\n1:name=systemd:/\n0::/u\n";
 
     #[test]
@@ -155,7 +183,7 @@ mod tests {
 41 31 0:38 / /sys/fs/cgroup/unified rw - cgroup2 cgroup2 rw
 27 1 254:0 / / rw - ext4 /dev/vda rw
 ";
-        let found = Hierarchies::parse(CGROUP, mounts);
+        let found = found(CGROUP, mounts);
         let v1 = |path| Some((Version::V1, Path::new(path)));
         let v2 = Path::new("/sys/fs/cgroup/unified/u");
         assert_eq!(found.place("memory"), v1("/sys/fs/cgroup/memory/a/b"));
@@ -168,25 +196,22 @@ mod tests {
     #[test]
     fn a_mount_of_a_part_of_the_tree_counts_only_if_the_group_is_in_it() {
         let inside = b"35 31 0:31 /a /mnt/a\\040b rw - cgroup cgroup rw,memory\n";
-        assert_eq!(
-            Hierarchies::parse(CGROUP, inside).place("memory"),
-            Some((Version::V1, Path::new("/mnt/a b/b")))
-        );
+        assert_eq!(found(CGROUP, inside).place("memory"), Some((Version::V1, Path::new("/mnt/a b/b"))));
         let outside = b"35 31 0:31 /other /mnt rw - cgroup cgroup rw,memory\n";
-        assert_eq!(Hierarchies::parse(CGROUP, outside).place("memory"), None);
+        assert_eq!(found(CGROUP, outside).place("memory"), None);
     }
 
     #[test]
     fn where_no_tree_is_mounted_it_is_said_how_to_show_them() {
-        let error = Hierarchies::parse(CGROUP, b"").place_for("mem=4M", "memory").expect_err("none");
+        let error = found(CGROUP, b"").place_for("mem=4M", "memory").expect_err("none");
         assert!(error.to_string().ends_with("--bind /sys/fs/cgroup:/sys/fs/cgroup"), "{error}");
     }
 
     proptest! {
         #[test]
         fn no_input_panics(bytes in proptest::collection::vec(any::<u8>(), 0..200), line in "[ -~]{0,80}") {
-            let _ = Hierarchies::parse(&bytes, &bytes);
-            let _ = Hierarchies::parse(CGROUP, format!("1 1 0:1 {line} - cgroup cgroup rw,{line}").as_bytes());
+            let _ = found(&bytes, &bytes);
+            let _ = found(CGROUP, format!("1 1 0:1 {line} - cgroup cgroup rw,{line}").as_bytes());
         }
     }
 }

@@ -6,27 +6,35 @@ mod args;
 mod dead;
 mod group;
 mod hierarchy;
+mod hits;
+mod human;
 mod limits;
+mod list;
 mod named;
 mod oom;
 mod process;
+mod report;
 mod room;
 mod settings;
+mod show;
+mod usage;
 mod v1;
 mod v2;
 mod value;
 
 pub use args::{Args, GroupName};
+pub use report::Account;
 pub use settings::Settings;
 pub use value::{Amount, Cores, Count, Percent, Value};
 
-use std::{ffi::OsString, fs::File, io::Write};
+use std::{ffi::OsString, fs::File, io::Write, time::Instant};
 
-use chain::{Birth, Doing, Ended, Ending, Launch, Link, Result, kernel_log::KernelLog};
+use chain::{Birth, Doing, Ended, Ending, Launch, Link, Result};
 
 use group::Group;
 use hierarchy::{Hierarchies, Version};
-use oom::Whose;
+use room::Who;
+use usage::{MEASURED, Used};
 
 /// NEXT held to limits.
 #[derive(Debug)]
@@ -35,13 +43,19 @@ pub struct CgSet {
     /// The same with numbers for percentages.
     resolved: Settings,
     name: Option<GroupName>,
+    /// The group below which a transient one is made, if it is not the caller's own.
+    parent: Option<GroupName>,
+    moving: Who,
     hierarchies: Option<Hierarchies>,
     /// The group's name below the caller's own.
     group_name: String,
     group: Group,
     doors: Vec<File>,
-    kills_before: u64,
-    log: Option<KernelLog>,
+    before: hits::Before,
+    account: Account,
+    open: report::Open,
+    used_before: Used,
+    started: Option<Instant>,
 }
 
 impl CgSet {
@@ -51,12 +65,17 @@ impl CgSet {
             resolved: settings.clone(),
             settings,
             name: None,
+            parent: None,
+            moving: Who::Own,
             hierarchies: None,
             group_name: String::new(),
             group: Group::default(),
             doors: Vec::new(),
-            kills_before: 0,
-            log: None,
+            before: hits::Before::default(),
+            account: Account::default(),
+            open: report::Open::default(),
+            used_before: Used::default(),
+            started: None,
         }
     }
 
@@ -65,31 +84,36 @@ impl CgSet {
         Self { name: Some(name), ..Self::transient(settings) }
     }
 
-    /// Says on stderr who was killed for passing the memory limit, if somebody was.
-    fn report_memory(&mut self, ended: &Ended) {
-        let Some(memory) = limits::memory(&self.group) else { return };
-        let kills = memory.kills.saturating_sub(self.kills_before);
-        if kills == 0 && !memory.was_full {
-            return;
-        }
-        let Some(mem) = limits::mem(&self.group) else { return };
-        let next = ended.next.display();
-        let victim = self.log.take().and_then(|log| oom::last_victim(log, &self.group_name, kills));
-        let whose = victim.as_ref().and_then(|victim| victim.limit).or((kills > 0).then_some(memory.whose));
-        let who = match &victim {
-            Some(victim) => format!("{} (pid {})", victim.name, victim.pid),
-            None => format!("a process of {next}"),
-        };
-        let why = match whose {
-            // On v1 a kill is counted in the victim's group alone, which can be one below this.
-            Some(Whose::Own) => "was killed for passing it; raise mem=",
-            Some(Whose::Above) if kills > 0 => {
-                "was killed because memory ran out above this group; raise the limit there"
+    /// A transient group is made below this one, which stays.
+    #[must_use]
+    pub(crate) fn below(mut self, parent: Option<GroupName>) -> Self {
+        self.parent = parent;
+        self
+    }
+
+    /// Whose processes may be moved out of the way on v2.
+    #[must_use]
+    pub(crate) fn moving(mut self, who: Who) -> Self {
+        self.moving = who;
+        self
+    }
+
+    /// The same, with an account of what NEXT used.
+    #[must_use]
+    pub fn told(mut self, account: Account) -> Self {
+        self.account = account;
+        self
+    }
+
+    /// What is told of NEXT, before what it left is killed, which can change the counters.
+    fn tell(&mut self, ended: &Ended) -> Result<()> {
+        hits::say(std::mem::take(&mut self.before), &self.group, &self.group_name, ended.next);
+        match self.started {
+            Some(started) if self.account.is_wanted() => {
+                self.open.tell(ended, started, &Used::read(&self.group).since(&self.used_before))
             }
-            // A group below has its own cg-set, or whoever made it.
-            Some(Whose::Above | Whose::Below) | None => return,
-        };
-        chain::note(self.name(), &format!("mem={mem}: {who} {why}"));
+            _ => Ok(()),
+        }
     }
 }
 
@@ -100,12 +124,18 @@ impl Link for CgSet {
 
     fn words(&self) -> Vec<OsString> {
         let name = self.name.iter().flat_map(|name| ["--name".into(), name.as_str().into()]);
-        name.chain(self.settings.words()).collect()
+        let parent = self.parent.iter().flat_map(|parent| ["--parent".into(), parent.as_str().into()]);
+        let moving = (self.moving == Who::All).then(|| "--move-self".into());
+        let place = name.chain(parent).chain(moving);
+        place.chain(self.account.words()).chain(self.settings.words()).collect()
     }
 
     fn steps(&self) -> Vec<String> {
         let mut steps = vec![match &self.name {
-            None => "make a group below the caller's own".to_owned(),
+            None => match &self.parent {
+                None => "make a group below the caller's own".to_owned(),
+                Some(parent) => format!("make a group below {parent}"),
+            },
             Some(name) => format!("make the group {name} if it is missing"),
         }];
         steps.extend(self.settings.words().iter().map(|word| format!("set {}", word.display())));
@@ -118,7 +148,11 @@ impl Link for CgSet {
 
     fn prepare(&mut self, launch: &mut Launch) -> Result<()> {
         launch.supervise();
-        let hierarchies = Hierarchies::read()?;
+        let hierarchies = Hierarchies::read(self.moving)?;
+        let hierarchies = match &self.parent {
+            None => hierarchies,
+            Some(parent) => named::below(hierarchies, parent)?,
+        };
         self.resolved = limits::resolve(&self.settings, &hierarchies)?;
         if let Some(name) = &self.name {
             named::open(&hierarchies, name, &self.resolved)?;
@@ -129,6 +163,7 @@ impl Link for CgSet {
 
     fn make(&mut self, birth: &mut Birth) -> Result<()> {
         let Some(hierarchies) = &self.hierarchies else { return Ok(()) };
+        self.open = self.account.open()?;
         dead::clear(hierarchies);
         if let Some(name) = &self.name {
             name.as_str().clone_into(&mut self.group_name);
@@ -136,13 +171,17 @@ impl Link for CgSet {
             self.group.make()?;
         } else {
             let name = format!("{}{}.{}", args::TRANSIENT, std::process::id(), process::own_start_time()?);
-            let needed = limits::controllers(&self.resolved);
+            let mut needed = limits::controllers(&self.resolved);
+            if self.account.is_wanted() {
+                needed.extend(MEASURED.map(str::to_owned));
+            }
             self.group_name = self.group.make_fresh(hierarchies, &name, |tree| needed.contains(tree))?;
         }
         limits::apply(&self.resolved, &self.group)?;
-        if let Some(memory) = limits::memory(&self.group) {
-            self.kills_before = memory.kills;
-            self.log = Some(KernelLog::from_now());
+        self.before = hits::Before::now(&self.group);
+        if self.account.is_wanted() {
+            self.used_before = Used::read(&self.group);
+            self.started = Some(Instant::now());
         }
         birth.cgroup = self.group.cradle()?;
         self.doors = self.group.doors(Some(Version::V1))?;
@@ -157,15 +196,16 @@ impl Link for CgSet {
     }
 
     fn after(&mut self, ended: &Ended) -> Result<()> {
-        self.report_memory(ended);
+        let told = self.tell(ended);
         match (&self.name, ended.ending) {
             (None, _) => {
                 let ours = self.group.ours();
                 ours.kill_all()?;
-                ours.remove()
+                ours.remove()?;
             }
-            (Some(_), Ending::NotRun) => self.group.unmake(),
-            (Some(_), _) => Ok(()),
+            (Some(_), Ending::NotRun) => self.group.unmake()?,
+            (Some(_), _) => {}
         }
+        told
     }
 }

@@ -78,7 +78,7 @@ pub(crate) fn apply(settings: &Settings, group: &Group) -> Result<()> {
             Version::V2 => v2::set(key.name, settings, dir),
         };
         set.map_err(|error| error.within(&setting))?;
-        if let Some(kept) = get(key, group).filter(|kept| differs(value, kept)) {
+        if let Some(kept) = get_key(key, group).filter(|kept| differs(value, kept)) {
             chain::note("cg-set", &format!("{setting}: the kernel made it {kept}"));
         }
     }
@@ -93,15 +93,15 @@ pub(crate) fn apply(settings: &Settings, group: &Group) -> Result<()> {
 /// What the kernel has for each setting of a group, where the group has a directory for it and the
 /// setting is not as in every new group.
 pub(crate) fn read(group: &Group) -> Settings {
-    KEYS.iter().fold(Settings::default(), |settings, key| settings.with(key.name, get(key, group)))
+    KEYS.iter().fold(Settings::default(), |settings, key| settings.with(key.name, get_key(key, group)))
 }
 
-/// The memory limit of a group.
-pub(crate) fn mem(group: &Group) -> Option<Value> {
-    KEYS.iter().find(|key| key.name == "mem").and_then(|key| get(key, group))
+/// What the kernel has for the setting of this name, as [`read`] tells it.
+pub(crate) fn get(name: &str, group: &Group) -> Option<Value> {
+    KEYS.iter().find(|key| key.name == name).and_then(|key| get_key(key, group))
 }
 
-fn get(key: &Key, group: &Group) -> Option<Value> {
+fn get_key(key: &Key, group: &Group) -> Option<Value> {
     let (version, dir) = group.place(key.controller)?;
     match version {
         Version::V1 => v1::get(key.name, dir),
@@ -206,4 +206,25 @@ pub(crate) fn memory(group: &Group) -> Option<Memory> {
         Version::V1 => v1::memory(dir),
         Version::V2 => v2::memory(dir),
     }
+}
+
+/// How often forks failed in a group.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct Forks {
+    pub(crate) refused: u64,
+    /// Whose limit it was.
+    pub(crate) whose: Whose,
+}
+
+/// `None` if the group has no pids directory, or the kernel does not count them (Linux 4.15).
+pub(crate) fn forks(group: &Group) -> Option<Forks> {
+    let (_, dir) = group.place("pids")?;
+    let refused = v2::refused_forks(dir)?;
+    // On v1, and on v2 before Linux 6.11, it is counted where the process is, whoever's limit it was.
+    let was_full = || match (read_number(dir, "pids.peak"), read_number(dir, "pids.max")) {
+        (Some(peak), Some(max)) => peak >= max,
+        (_, max) => max.is_some(),
+    };
+    let whose = if refused == 0 || was_full() { Whose::Own } else { Whose::Above };
+    Some(Forks { refused, whose })
 }

@@ -4,25 +4,33 @@ use std::fmt::Write;
 
 use chain::{Error, Result};
 
-use crate::{args::GroupName, group::Group, hierarchy::Hierarchies, limits, process, settings::Settings};
+use crate::{
+    args::GroupName, group::Group, hierarchy::Hierarchies, limits, list, process, room::Who,
+    settings::Settings, show,
+};
 
 /// What to do with a named group when there is no command to run in it.
 #[derive(Debug)]
 pub(crate) enum Task {
     /// Make it if it is missing, set it, move processes in.
     Change { settings: Settings, pids: Vec<i32> },
-    /// Print its settings and its processes.
-    Show,
+    /// Print what holds for it, what it uses, and what runs in it.
+    Show { json: bool },
     /// Remove it, after what runs in it was killed if that is asked for.
     Remove { kill: bool },
 }
 
 /// Does it, or with `dry_run` says what it would do.
-pub(crate) fn carry_out(name: &GroupName, task: &Task, dry_run: bool) -> Result<()> {
-    let hierarchies = Hierarchies::read()?;
+pub(crate) fn carry_out(name: &GroupName, task: &Task, who: Who, dry_run: bool) -> Result<()> {
+    let hierarchies = Hierarchies::read(who)?;
     match task {
         Task::Change { settings, pids } => change(&hierarchies, name, settings, pids, dry_run),
-        Task::Show => show(name, &existing(&hierarchies, name)?),
+        Task::Show { json } => {
+            let group = existing(&hierarchies, name)?;
+            let name = name.as_str();
+            let text = if *json { show::json(name, group)? } else { show::table(name, group) };
+            chain::print(&text).map(drop)
+        }
         Task::Remove { kill } if dry_run => {
             to_remove(&hierarchies, name)?;
             let kill = if *kill { format!("kill what runs in the group {name}\n") } else { String::new() };
@@ -36,6 +44,21 @@ pub(crate) fn carry_out(name: &GroupName, task: &Task, dry_run: bool) -> Result<
             remove(name, &group)
         }
     }
+}
+
+/// The trees as one sees them who is in the group `parent`, which must be there.
+pub(crate) fn below(hierarchies: Hierarchies, parent: &GroupName) -> Result<Hierarchies> {
+    existing(&hierarchies, parent)?;
+    Ok(hierarchies.below(parent.as_str()))
+}
+
+/// Lists the groups below the named one, or below the caller's own.
+pub(crate) fn list(name: Option<&GroupName>, wish: list::Wish) -> Result<()> {
+    let hierarchies = Hierarchies::read(Who::Own)?;
+    if let Some(name) = name {
+        existing(&hierarchies, name)?;
+    }
+    list::list(&hierarchies, name.map_or(".", GroupName::as_str), wish)
 }
 
 /// The group's directories that are there or that `settings` needs.
@@ -87,18 +110,6 @@ fn change(
         let _ = group.unmake();
     }
     changed
-}
-
-fn show(name: &GroupName, group: &Group) -> Result<()> {
-    let mut text = format!("group={name}\n");
-    for word in limits::read(group).words() {
-        let _ = writeln!(text, "{}", word.display());
-    }
-    for pid in group.processes() {
-        let name = process::name(pid).unwrap_or_else(|| "?".into());
-        let _ = writeln!(text, "process={pid} {}", chain::one_line(&name));
-    }
-    chain::print(&text).map(drop)
 }
 
 fn remove(name: &GroupName, group: &Group) -> Result<()> {

@@ -27,8 +27,17 @@ pub(crate) fn own(group: PathBuf) -> PathBuf {
     }
 }
 
+/// Whose processes may be moved.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Who {
+    /// The caller's, and no others must be there.
+    Own,
+    /// Everybody's.
+    All,
+}
+
 /// Moves the processes out of a group that is to share out controllers.
-pub(crate) fn make(group: &Path) -> Result<()> {
+pub(crate) fn make(group: &Path, who: Who) -> Result<()> {
     // The group at the root may have both.
     if !group.join("cgroup.type").exists() {
         return Ok(());
@@ -46,6 +55,10 @@ pub(crate) fn make(group: &Path) -> Result<()> {
             }
             _ => {}
         }
+        if let Some(pid) = list.lines().filter(|_| who == Who::Own).find(|pid| is_anothers(pid)) {
+            return Err(Error::new(doing(), format!("process {pid} in it is another user's"))
+                .hint("--move-self moves it too, to a group below"));
+        }
         for pid in list.lines() {
             if pid == "0" {
                 return Err(Error::new(doing(), "it has processes of another pid namespace"));
@@ -60,4 +73,11 @@ pub(crate) fn make(group: &Path) -> Result<()> {
         }
     }
     Err(Error::new(doing(), "it gets new processes all the time"))
+}
+
+/// By the real user id (proc_pid_status(5)); one that has ended is nobody's.
+fn is_anothers(pid: &str) -> bool {
+    let status = fs::read_to_string(format!("/proc/{pid}/status")).unwrap_or_default();
+    let uid = status.lines().find_map(|line| line.strip_prefix("Uid:\t")?.split('\t').next()?.parse().ok());
+    uid.is_some_and(|uid: u32| uid != nix::unistd::getuid().as_raw())
 }

@@ -114,6 +114,16 @@ impl Settings {
         self
     }
 
+    /// The place of a setting in [`KEYS`].
+    pub(crate) fn rank(name: &str) -> Option<usize> {
+        KEYS.iter().position(|key| key.name == name)
+    }
+
+    /// The controller of a setting.
+    pub(crate) fn controller_of(name: &str) -> Option<&'static str> {
+        find(name).map(|key| key.controller)
+    }
+
     /// Whether nothing is set.
     pub fn is_empty(&self) -> bool {
         self.values.is_empty() && self.raw.is_empty()

@@ -9,6 +9,7 @@ use crate::{
     limits::{Memory, read_field, read_number, read_text, write},
     oom::Whose,
     settings::Settings,
+    usage::{Now, Used},
     value::{Amount, Cores, Count, Value, in_numbers, limit},
 };
 
@@ -190,6 +191,65 @@ pub(crate) fn memory(dir: &Path) -> Option<Memory> {
         .is_some_and(|peak| peak.saturating_add(BATCH) >= limit);
     let whose = if was_full { Whose::Own } else { Whose::Above };
     Some(Memory { kills, was_full, whose })
+}
+
+/// What a controller's directory says of the group's use at this moment.
+pub(crate) fn add_now(now: &mut Now, controller: &str, dir: &Path) {
+    let number = |file: &str| read_number(dir, file);
+    match controller {
+        "memory" => {
+            let both = number("memory.memsw.usage_in_bytes");
+            now.memory_bytes = both.or_else(|| number("memory.usage_in_bytes"));
+        }
+        "pids" => now.pids = number("pids.current"),
+        _ => {}
+    }
+}
+
+/// What a controller's directory says of the group's use so far.
+pub(crate) fn add_used(used: &mut Used, controller: &str, dir: &Path) {
+    let number = |file: &str| read_number(dir, file);
+    let micros = |nanos: Option<u64>| nanos.map(|nanos| nanos / 1_000);
+    match controller {
+        "memory" => {
+            let both = number("memory.memsw.max_usage_in_bytes");
+            used.memory_peak_bytes = both.or_else(|| number("memory.max_usage_in_bytes"));
+            let memory = memory(dir);
+            used.oom_kills = memory.map(|memory| memory.kills);
+            // Where the kernel does not count it, each kill for this limit is one.
+            let counted = number("memory.memsw.failcnt").max(number("memory.failcnt"));
+            let kills = memory.filter(|memory| memory.was_full).map_or(0, |memory| memory.kills);
+            used.hits.mem = counted.map(|counted| counted.max(kills));
+        }
+        "pids" => {
+            used.pids_peak = number("pids.peak");
+            used.hits.pids = read_field(dir, "pids.events", "max");
+        }
+        "cpu" => {
+            used.throttled_usec = micros(read_field(dir, "cpu.stat", "throttled_time"));
+            used.hits.cpu = read_field(dir, "cpu.stat", "nr_throttled");
+        }
+        "cpuacct" => {
+            used.cpu_user_usec = micros(number("cpuacct.usage_user"));
+            used.cpu_system_usec = micros(number("cpuacct.usage_sys"));
+        }
+        "blkio" => {
+            let text = read_text(dir, "blkio.throttle.io_service_bytes_recursive");
+            used.io_read_bytes = text.as_deref().and_then(|text| bytes_of(text, "Read"));
+            used.io_written_bytes = text.as_deref().and_then(|text| bytes_of(text, "Write"));
+        }
+        _ => {}
+    }
+}
+
+/// The sum over all devices in lines such as `254:0 Read 4096`. `None` without one: Linux 6.18 counts only
+/// for devices that some group has a limit on.
+fn bytes_of(text: &str, what: &str) -> Option<u64> {
+    let number = |line: &str| {
+        let mut words = line.split(' ').skip(1);
+        (words.next() == Some(what)).then(|| words.next()?.parse::<u64>().ok()).flatten()
+    };
+    text.lines().filter_map(number).reduce(u64::saturating_add)
 }
 
 /// The least memory limit of a group and of those above it.

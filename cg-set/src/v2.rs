@@ -8,6 +8,7 @@ use crate::{
     limits::{Memory, read_field, read_number, read_text, write},
     oom::Whose,
     settings::Settings,
+    usage::{Now, Pressure, Stall, Used, psi_field},
     value::{Amount, Cores, Count, Value, in_numbers, limit, number},
 };
 
@@ -121,4 +122,67 @@ pub(crate) fn memory(dir: &Path) -> Option<Memory> {
         false => Whose::Above,
     };
     Some(Memory { kills, was_full, whose })
+}
+
+/// What a controller's files say of the group's use at this moment.
+pub(crate) fn add_now(now: &mut Now, controller: &str, dir: &Path) {
+    match controller {
+        "memory" => now.memory_bytes = read_number(dir, "memory.current"),
+        "pids" => now.pids = read_number(dir, "pids.current"),
+        _ => {}
+    }
+}
+
+/// What a controller's files say of the group's use so far.
+pub(crate) fn add_used(used: &mut Used, controller: &str, dir: &Path) {
+    match controller {
+        "memory" => {
+            // Linux 5.19.
+            used.memory_peak_bytes = read_number(dir, "memory.peak");
+            let event = |name: &str| read_field(dir, "memory.events", name);
+            used.oom_kills = event("oom_kill");
+            used.hits.mem = event("max");
+            used.hits.mem_high = event("high");
+        }
+        "pids" => {
+            used.pids_peak = read_number(dir, "pids.peak");
+            used.hits.pids = refused_forks(dir);
+        }
+        "cpu" => {
+            used.throttled_usec = read_field(dir, "cpu.stat", "throttled_usec");
+            used.hits.cpu = read_field(dir, "cpu.stat", "nr_throttled");
+        }
+        "io" => {
+            let text = read_text(dir, "io.stat");
+            used.io_read_bytes = text.as_deref().map(|text| bytes_of(text, "rbytes="));
+            used.io_written_bytes = text.as_deref().map(|text| bytes_of(text, "wbytes="));
+        }
+        _ => {}
+    }
+}
+
+/// What every group has, also where its controllers are on v1.
+pub(crate) fn add_core(used: &mut Used, dir: &Path) {
+    let time = |name: &str| read_field(dir, "cpu.stat", name);
+    // Finer than the ticks of v1.
+    used.cpu_user_usec = time("user_usec").or(used.cpu_user_usec);
+    used.cpu_system_usec = time("system_usec").or(used.cpu_system_usec);
+    let stall = |file: &str| {
+        let text = read_text(dir, file).unwrap_or_default();
+        let total = |line: &str| psi_field(&text, line, "total=")?.parse().ok();
+        Stall { some: total("some"), full: total("full") }
+    };
+    used.pressure_usec =
+        Pressure { cpu: stall("cpu.pressure"), memory: stall("memory.pressure"), io: stall("io.pressure") };
+}
+
+/// Since Linux 6.11 pids.events counts the groups below as well, and pids.events.local does not.
+pub(crate) fn refused_forks(dir: &Path) -> Option<u64> {
+    ["pids.events.local", "pids.events"].into_iter().find_map(|file| read_field(dir, file, "max"))
+}
+
+/// The sum over all devices in lines such as `254:0 rbytes=4096 wbytes=0 rios=1`.
+fn bytes_of(text: &str, what: &str) -> u64 {
+    let words = text.lines().flat_map(|line| line.split(' '));
+    words.filter_map(|word| word.strip_prefix(what)?.parse::<u64>().ok()).sum()
 }

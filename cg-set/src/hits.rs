@@ -1,0 +1,77 @@
+//! The limits that NEXT ran into: each is named in a line on stderr, with what to raise.
+
+use std::ffi::OsStr;
+
+use chain::kernel_log::KernelLog;
+
+use crate::{
+    group::Group,
+    limits,
+    oom::{self, Whose},
+};
+
+/// How the counters stood before NEXT ran, and where the kernel's log did.
+#[derive(Debug, Default)]
+pub(crate) struct Before {
+    kills: u64,
+    refused_forks: u64,
+    log: Option<KernelLog>,
+}
+
+impl Before {
+    pub(crate) fn now(group: &Group) -> Self {
+        let memory = limits::memory(group);
+        Self {
+            kills: memory.map_or(0, |memory| memory.kills),
+            refused_forks: limits::forks(group).map_or(0, |forks| forks.refused),
+            log: memory.map(|_| KernelLog::from_now()),
+        }
+    }
+}
+
+/// A line for each limit that was run into since then.
+pub(crate) fn say(before: Before, group: &Group, group_name: &str, next: &OsStr) {
+    let forks = forks(&before, group);
+    for line in memory(before, group, group_name, next).into_iter().chain(forks) {
+        chain::note("cg-set", &line);
+    }
+}
+
+/// Who was killed for passing the memory limit, if somebody was.
+fn memory(before: Before, group: &Group, group_name: &str, next: &OsStr) -> Option<String> {
+    let memory = limits::memory(group)?;
+    let kills = memory.kills.saturating_sub(before.kills);
+    if kills == 0 && !memory.was_full {
+        return None;
+    }
+    let mem = limits::get("mem", group)?;
+    let victim = before.log.and_then(|log| oom::last_victim(log, group_name, kills));
+    let whose = victim.as_ref().and_then(|victim| victim.limit).or((kills > 0).then_some(memory.whose));
+    let who = match &victim {
+        Some(victim) => format!("{} (pid {})", victim.name, victim.pid),
+        None => format!("a process of {}", next.display()),
+    };
+    let why = match whose {
+        // On v1 a kill is counted in the victim's group alone, which can be one below this.
+        Some(Whose::Own) => "was killed for passing it; raise mem=",
+        Some(Whose::Above) if kills > 0 => {
+            "was killed because memory ran out above this group; raise the limit there"
+        }
+        // A group below has its own cg-set, or whoever made it.
+        Some(Whose::Above | Whose::Below) | None => return None,
+    };
+    Some(format!("mem={mem}: {who} {why}"))
+}
+
+/// How often a fork was refused.
+fn forks(before: &Before, group: &Group) -> Option<String> {
+    let forks = limits::forks(group)?;
+    let refused = forks.refused.saturating_sub(before.refused_forks);
+    let pids = limits::get("pids", group).filter(|_| refused > 0)?;
+    let times = if refused == 1 { "once".to_owned() } else { format!("{refused} times") };
+    let raise = match forks.whose {
+        Whose::Above => "by a limit above this group; raise that",
+        Whose::Own | Whose::Below => "for passing it; raise pids=",
+    };
+    Some(format!("pids={pids}: fork was refused {times} {raise}"))
+}
