@@ -41,22 +41,22 @@ pub struct Args {
     #[command(flatten)]
     place: Place,
     /// Move this running process into the named group; more pids may follow
-    #[arg(long = "pid", value_name = "PID", requires = "name", value_parser = clap::value_parser!(i32).range(1..))]
+    #[arg(long = "pid", value_name = "PID", requires = "name", help_heading = "Groups that stay", value_parser = clap::value_parser!(i32).range(1..))]
     pids: Vec<i32>,
     /// Remove the named group, which must have no processes
-    #[arg(long, requires = "name", conflicts_with_all = ["pids", "list"])]
+    #[arg(long, requires = "name", conflicts_with_all = ["pids", "list"], help_heading = "Groups that stay")]
     remove: bool,
     /// With --remove: kill what runs in the group first
-    #[arg(long, requires = "remove")]
+    #[arg(long, requires = "remove", help_heading = "Groups that stay")]
     kill: bool,
     /// List the groups below the caller's own, or below the named one, with what they use
-    #[arg(long, conflicts_with_all = ["pids", "dry_run"])]
+    #[arg(long, conflicts_with_all = ["pids", "dry_run"], help_heading = "Showing groups")]
     list: bool,
     /// With --list: again each second, until it is interrupted
-    #[arg(long, requires = "list")]
+    #[arg(long, requires = "list", help_heading = "Showing groups")]
     watch: bool,
     /// Show the named group, or the list, as JSON
-    #[arg(long, conflicts_with_all = ["remove", "pids"])]
+    #[arg(long, conflicts_with_all = ["remove", "pids"], help_heading = "Showing groups")]
     json: bool,
     #[command(flatten)]
     account: Account,
@@ -69,9 +69,9 @@ pub struct Args {
 #[derive(Debug, clap::Args)]
 struct Place {
     /// Use the group of this name, below the caller's own; it is made if it is missing, and stays
-    #[arg(long, value_name = "GROUP", value_parser = GroupName::parser("--name"))]
+    #[arg(long, value_name = "GROUP", value_parser = GroupName::parser("--name"), help_heading = "Groups that stay")]
     name: Option<GroupName>,
-    /// Make the group below this one, which is named as in --name
+    /// Make the group below this one, which is there and stays, not below the caller's own
     #[arg(long, value_name = "GROUP", value_parser = GroupName::parser("--parent"))]
     parent: Option<GroupName>,
     /// Move other users' processes too that are in the way in the caller's own group (cgroup v2)

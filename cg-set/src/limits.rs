@@ -27,6 +27,8 @@ pub(crate) fn resolve(settings: &Settings, hierarchies: &Hierarchies) -> Result<
     for (key, value) in settings.given() {
         let setting = format!("{}={value}", key.name);
         let (version, own) = hierarchies.place_for(&setting, key.controller)?;
+        // A named group need not have a directory in each tree.
+        let own = own.ancestors().find(|dir| dir.exists()).unwrap_or(own);
         let refused = match version {
             Version::V1 => v1::why_not(key.name, own),
             // It has all settings.

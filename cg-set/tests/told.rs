@@ -1,0 +1,225 @@
+//! What is told of a command afterwards, and of a group while it is there.
+
+use chain_testing::Scene;
+use serde_json::Value;
+
+const NAME: &str = "chainbox-test";
+
+/// The report of a command that `words` hold.
+fn report(scene: &Scene, words: &[&str]) -> Value {
+    let _ = scene.tool("cg-set").args(["--report", "report"]).args(words).assert();
+    let text = std::fs::read_to_string(scene.path("report")).expect("a report");
+    assert!(text.ends_with('\n') && text.lines().count() == 1, "{text}");
+    serde_json::from_str(&text).expect("JSON")
+}
+
+fn number(value: &Value) -> u64 {
+    value.as_u64().unwrap_or_else(|| panic!("{value} is not a number"))
+}
+
+#[test]
+fn the_fields_of_a_report_are_those_of_the_manual() {
+    let scene = Scene::new();
+    let report = report(&scene, &["mem=64M", "--", "true"]);
+    let fields: Vec<_> = report.as_object().expect("an object").keys().map(String::as_str).collect();
+    let mut expected = vec![
+        "command",
+        "exit",
+        "signal",
+        "timed_out",
+        "wall_usec",
+        "cpu_user_usec",
+        "cpu_system_usec",
+        "throttled_usec",
+        "memory_peak_bytes",
+        "pids_peak",
+        "io_read_bytes",
+        "io_written_bytes",
+        "oom_kills",
+        "hits",
+        "pressure_usec",
+    ];
+    expected.sort_unstable();
+    assert_eq!(fields, expected);
+    let manual = include_str!("../../man/cg-set.1");
+    for field in expected {
+        assert!(manual.contains(&format!(".It Cm {field}")), "{field} is not in the manual");
+    }
+}
+
+#[test]
+fn a_killed_command_has_its_signal_its_kill_and_no_more_than_its_memory() {
+    let scene = Scene::new();
+    let report = report(&scene, &["mem=4M", "--", "tail", "/dev/zero"]);
+    assert_eq!((&report["command"], &report["exit"]), (&"tail".into(), &Value::Null));
+    assert_eq!(report["signal"], "SIGKILL");
+    assert_eq!(report["oom_kills"], 1);
+    assert!(number(&report["hits"]["mem"]) > 0);
+    // It began to use it at all.
+    assert!((1 << 20..=4 << 20).contains(&number(&report["memory_peak_bytes"])), "{report}");
+}
+
+#[test]
+fn processor_time_and_how_long_it_was_held_back_are_counted() {
+    let scene = Scene::new();
+    // It ends by its own account of time, whatever the machine does besides.
+    let spin = "while read -r _ _ _ _ _ _ _ _ _ _ _ _ _ user _ < /proc/self/stat; [ $user -lt 30 ]; do :; done; exit 3";
+    let report = report(&scene, &["cpu=0.5", "--", "bash", "-c", spin]);
+    assert_eq!(report["exit"], 3);
+    let (user, system) = (number(&report["cpu_user_usec"]), number(&report["cpu_system_usec"]));
+    assert!(user + system >= 300_000, "{report}");
+    assert!(number(&report["wall_usec"]) >= 2 * (user + system) - 100_000, "{report}");
+    assert!(number(&report["throttled_usec"]) > 0 && number(&report["hits"]["cpu"]) > 0, "{report}");
+}
+
+#[test]
+fn a_limit_is_not_needed_for_a_report() {
+    let scene = Scene::new();
+    let script = "sleep 1000 & sleep 1000 & kill $!; wait $!; exit 7";
+    let report = report(&scene, &["--", "bash", "-c", script]);
+    assert_eq!((&report["exit"], &report["oom_kills"]), (&7.into(), &0.into()));
+    assert!(report["pids_peak"].is_null() || number(&report["pids_peak"]) == 3, "{report}");
+}
+
+#[test]
+fn the_counters_of_a_command_in_a_named_group_are_its_own() {
+    let scene = Scene::new();
+    let fork = "while (exec sleep 1000) & do :; done";
+    let script =
+        format!("cg-set --name {NAME} pids=3 mem=64M -- busybox sh -c '{fork}' >/dev/null 2>&1; true");
+    scene.script(&script).assert().success();
+    let report = report(&scene, &["--name", NAME, "--", "true"]);
+    scene.tool("cg-set").args(["--name", NAME, "--remove", "--kill"]).assert().success();
+    assert_eq!((&report["hits"]["pids"], &report["exit"]), (&0.into(), &0.into()), "{report}");
+}
+
+#[test]
+fn people_get_the_same_on_stderr() {
+    let scene = Scene::new();
+    let run = scene.tool("cg-set").args(["--stat", "mem=4M", "--", "tail", "/dev/zero"]).assert().stdout("");
+    let said = String::from_utf8_lossy(&run.get_output().stderr).into_owned();
+    let firsts: Vec<_> = said.lines().skip(1).filter_map(|line| line.split(' ').next()).collect();
+    assert_eq!(firsts[..3], ["command", "wall", "cpu"], "{said}");
+    assert!(said.contains("tail: SIGKILL\n") && said.contains("\nmemory    4M at most\n"), "{said}");
+    assert!(said.contains("1 killed because it ran out\n"), "{said}");
+}
+
+#[test]
+fn forks_that_were_refused_are_said_with_whose_limit_it_was() {
+    let scene = Scene::new();
+    let fork = "i=0; while (exec sleep 1000) & do :; done";
+    let shell = format!("busybox sh -c '{fork}' 2>/dev/null; true");
+    let said = |words: &[&str]| {
+        let run = scene.tool("cg-set").args(words).args(["--", "sh", "-c", &shell]).assert();
+        String::from_utf8_lossy(&run.get_output().stderr).into_owned()
+    };
+    assert_eq!(said(&["pids=5"]), "cg-set: pids=5: fork was refused once for passing it; raise pids=\n");
+    let nested = said(&["pids=5", "--", "cg-set", "pids=50"]);
+    assert!(
+        nested.contains("cg-set: pids=50: fork was refused once by a limit above this group; raise that\n"),
+        "{nested}"
+    );
+}
+
+#[test]
+fn a_report_that_cannot_be_written_is_an_error_before_anything_runs() {
+    let scene = Scene::new();
+    for file in ["no/such/file", "."] {
+        let run =
+            scene.tool("cg-set").args(["--report", file, "pids=5", "--", "echo", "ran"]).assert().code(125);
+        let run = run.stdout("");
+        let said = String::from_utf8_lossy(&run.get_output().stderr).into_owned();
+        assert!(said.starts_with(&format!("cg-set: --report {file}: ")), "{said}");
+    }
+    scene.tool("cg-set").args(["-n", "--report", "report", "--", "true"]).assert().success();
+    assert!(!scene.path("report").exists());
+}
+
+#[test]
+fn a_command_that_did_not_run_has_neither_status_nor_signal() {
+    let scene = Scene::new();
+    let report = report(&scene, &["pids=5", "--", "no-such-command"]);
+    assert_eq!((&report["exit"], &report["signal"]), (&Value::Null, &Value::Null));
+}
+
+#[test]
+fn a_group_is_shown_with_the_limits_above_it_that_bind() {
+    let scene = Scene::new();
+    let script = format!(
+        "cg-set --name {NAME} mem=64M pids=20 cpu=0.5; cg-set --name {NAME}/in mem=128M pids=5; \
+         cg-set --name {NAME}/in | awk '!NF {{ exit }} NR > 1 {{ print $1, $2, $NF }}' | LC_ALL=C sort; \
+         cg-set --name {NAME} --remove"
+    );
+    let expected = "cpu 0.5 NAME\nmem 128M NAME/in\nmem 64M NAME\npids 5 NAME/in\n".replace("NAME", NAME);
+    let run = scene.script(&script).assert().success();
+    let shown = String::from_utf8_lossy(&run.get_output().stdout).into_owned();
+    // On v1 it has no directory in cpu's tree, on v2 one for all: then it is shown without a limit of its own.
+    let shown = shown.replace(&format!("cpu max {NAME}/in\n"), "");
+    assert!(shown == expected || shown == expected.replace(&format!("cpu 0.5 {NAME}\n"), ""), "{shown}");
+}
+
+#[test]
+fn a_group_as_json_has_its_limits_its_use_and_its_processes() {
+    let scene = Scene::new();
+    let script = format!(
+        "cg-set --name {NAME} mem=64M pids=20; sleep 1000 & cg-set --name {NAME} --pid $!; cg-set --name {NAME} --json; \
+         kill $!; wait; cg-set --name {NAME} --remove; echo $! >&2"
+    );
+    let run = scene.script(&script).assert().success();
+    let shown: Value = serde_json::from_slice(&run.get_output().stdout).expect("JSON");
+    let pid: u64 = String::from_utf8_lossy(&run.get_output().stderr).trim().parse().expect("a pid");
+    assert_eq!(shown["group"], NAME);
+    assert_eq!(shown["limits"][0], serde_json::json!({"setting": "mem", "value": "64M", "group": NAME}));
+    assert_eq!(shown["processes"], serde_json::json!([{"pid": pid, "command": "sleep"}]));
+    assert_eq!(shown["pids"], 1);
+}
+
+#[test]
+fn the_list_has_the_groups_below_with_what_they_use() {
+    let scene = Scene::new();
+    let script = format!(
+        "cg-set --name {NAME} pids=20; cg-set --name {NAME}/in pids=10 mem=1G; sleep 1000 & cg-set --name {NAME}/in --pid $!; \
+         cg-set --list --name {NAME} --json; cg-set --list | grep -c ' {NAME}/in$' >&2; kill $!; wait; cg-set --name {NAME} --remove"
+    );
+    let run = scene.script(&script).assert().success().stderr("1\n");
+    let list: Value = serde_json::from_slice(&run.get_output().stdout).expect("JSON");
+    let groups: Vec<_> = list.as_array().expect("a list").iter().map(|row| &row["group"]).collect();
+    assert_eq!(groups, [&Value::from(NAME), &Value::from(format!("{NAME}/in"))]);
+    let of = |at: usize, field: &str| list[at][field].clone();
+    assert_eq!((of(0, "processes"), of(1, "processes")), (0.into(), 1.into()));
+    assert_eq!((of(0, "pids"), of(1, "pids")), (1.into(), 1.into()));
+}
+
+#[test]
+fn what_is_watched_is_told_again_with_the_part_of_a_core_in_between() {
+    let scene = Scene::new();
+    // The second look ends it: who reads no more of a pipe is told so.
+    let script = format!(
+        "cg-set --name {NAME} pids=20 mem=1G cpu=1; (while :; do :; done) & cg-set --name {NAME} --pid $!; \
+         cg-set --list --name {NAME} --watch --json 2>/dev/null | {{ read -r first; read -r second; echo \"$second\"; }}; \
+         kill $!; wait $! 2>/dev/null; cg-set --name {NAME} --remove"
+    );
+    let run = scene.script(&script).assert().success();
+    let second: Value = serde_json::from_slice(&run.get_output().stdout).expect("JSON");
+    assert!(second[0]["cpu_percent"].as_f64().is_some_and(|part| part > 5.0), "{second}");
+}
+
+#[test]
+fn a_group_for_one_command_can_be_made_below_a_named_one() {
+    let scene = Scene::new();
+    let script = format!(
+        "set -e; cg-set --name {NAME} pids=20; cg-set --parent {NAME} mem=64M pids=5 -- bash -c 'group pids; group memory'; \
+         cg-set --parent {NAME} --list | awk 'END {{ print NR }}'; cg-set --parent {NAME} --name in pids=3; \
+         cg-set --name {NAME}/in >/dev/null; cg-set --name {NAME} --remove; \
+         cg-set --parent {NAME} pids=5 -- echo ran"
+    );
+    let run = scene.script(&script).assert().code(125);
+    let shown = String::from_utf8_lossy(&run.get_output().stdout).into_owned();
+    let lines: Vec<_> = shown.lines().collect();
+    let [pids, memory, rows] = lines[..] else { panic!("three lines: {shown}") };
+    for group in [pids, memory] {
+        assert!(group.contains(&format!("/{NAME}/cg-set.")), "{shown}");
+    }
+    // The header and the group, which is empty again.
+    assert_eq!(rows, "2");
+}
