@@ -2,6 +2,7 @@
 //! that stays (cgroups(7)). Each controller is set where it is: on cgroup v1, on v2, or some on one and
 //! some on the other.
 
+mod alarm;
 mod args;
 mod dead;
 mod group;
@@ -27,10 +28,11 @@ pub use report::Account;
 pub use settings::Settings;
 pub use value::{Amount, Cores, Count, Percent, Value};
 
-use std::{ffi::OsString, fs::File, io::Write, time::Instant};
+use std::{ffi::OsString, fs::File, io::Write, os::fd::BorrowedFd, time::Instant};
 
 use chain::{Birth, Doing, Ended, Ending, Launch, Link, Result};
 
+use alarm::Alarm;
 use group::Group;
 use hierarchy::{Hierarchies, Version};
 use room::Who;
@@ -52,6 +54,7 @@ pub struct CgSet {
     group: Group,
     doors: Vec<File>,
     before: hits::Before,
+    alarm: Option<Alarm>,
     account: Account,
     open: report::Open,
     used_before: Used,
@@ -72,6 +75,7 @@ impl CgSet {
             group: Group::default(),
             doors: Vec::new(),
             before: hits::Before::default(),
+            alarm: None,
             account: Account::default(),
             open: report::Open::default(),
             used_before: Used::default(),
@@ -179,6 +183,9 @@ impl Link for CgSet {
         }
         limits::apply(&self.resolved, &self.group)?;
         self.before = hits::Before::now(&self.group);
+        if limits::ends_whole_group(&self.resolved, hierarchies) {
+            self.alarm = Alarm::set(&self.group)?;
+        }
         if self.account.is_wanted() {
             self.used_before = Used::read(&self.group);
             self.started = Some(Instant::now());
@@ -193,6 +200,20 @@ impl Link for CgSet {
             door.write_all(b"0").doing(|| "move the command into its group".into())?;
         }
         Ok(())
+    }
+
+    fn alarm(&self) -> Option<BorrowedFd<'_>> {
+        self.alarm.as_ref().map(Alarm::fd)
+    }
+
+    fn alarmed(&mut self) -> Result<()> {
+        match &self.alarm {
+            Some(alarm) if alarm.is_ours() => {
+                self.alarm = None;
+                self.group.kill_all()
+            }
+            _ => Ok(()),
+        }
     }
 
     fn after(&mut self, ended: &Ended) -> Result<()> {

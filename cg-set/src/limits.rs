@@ -58,6 +58,12 @@ pub(crate) fn resolve(settings: &Settings, hierarchies: &Hierarchies) -> Result<
     Ok(resolved)
 }
 
+/// Whether it is for whoever waits for the command to end all others when one is killed for memory.
+pub(crate) fn ends_whole_group(settings: &Settings, hierarchies: &Hierarchies) -> bool {
+    let is_on_v1 = hierarchies.place("memory").is_some_and(|(version, _)| version == Version::V1);
+    is_on_v1 && settings.get("oom.group") == Some(&Value::Switch(true))
+}
+
 /// The controllers in whose trees a group of these settings needs a directory. cpuacct counts what cpu
 /// limits.
 pub(crate) fn controllers(settings: &Settings) -> BTreeSet<String> {

@@ -89,6 +89,13 @@ fn change(
     dry_run: bool,
 ) -> Result<()> {
     let settings = &limits::resolve(settings, hierarchies)?;
+    if limits::ends_whole_group(settings, hierarchies) {
+        return Err(Error::new(
+            "oom.group=1",
+            "on cgroup v1 this is done by the cg-set that waits for a command",
+        )
+        .hint("give it with the command"));
+    }
     let mut group = open(hierarchies, name, settings)?;
     pids.iter().try_for_each(|pid| process::check(*pid))?;
     if dry_run {

@@ -34,7 +34,7 @@ pub(crate) fn why_not(name: &str, own: &Path) -> Option<(&'static str, &'static 
         "cpu" if !is_there(PERIOD) && !is_there(SHARES) => {
             Some(("this kernel cannot limit processor time", "it needs CONFIG_CFS_BANDWIDTH"))
         }
-        "mem.high" | "mem.min" | "oom.group" => Some((
+        "mem.high" | "mem.min" => Some((
             "cgroup v1, which has the memory controller here, has no such setting",
             "boot with systemd.unified_cgroup_hierarchy=1 to have it on v2",
         )),

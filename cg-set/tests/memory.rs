@@ -63,6 +63,20 @@ fn a_shell_that_buffers_a_line_without_end_is_killed() {
 }
 
 #[test]
+fn one_that_is_killed_takes_all_others_along_if_that_is_asked_for() {
+    let scene = Scene::new();
+    // Without it the command goes on.
+    let script = "(echo 1000 >/proc/self/oom_score_adj; exec tail /dev/zero); echo went on; $0 1000";
+    let limited = |group: &str, last: &str| {
+        format!("cg-set mem=16M oom.group={group} -- bash -c '{script}' {last} 2>/dev/null; echo $?")
+    };
+    scene.script(&limited("0", "true")).assert().success().stdout("went on\n0\n");
+    let run = scene.script(&limited("1", "sleep")).assert().success();
+    let said = String::from_utf8_lossy(&run.get_output().stdout).into_owned();
+    assert!(said.ends_with("137\n"), "{said}");
+}
+
+#[test]
 fn within_it_nothing_is_said() {
     let scene = Scene::new();
     scene

@@ -80,7 +80,7 @@ fn what_a_version_does_not_have_is_refused() {
         return;
     }
     let scene = Scene::new();
-    for setting in ["mem.high=1M", "mem.min=1M", "oom.group=1"] {
+    for setting in ["mem.high=1M", "mem.min=1M"] {
         let run = scene.tool("cg-set").args([setting, "--", "echo", "ran"]).assert().code(125).stdout("");
         run.stderr(format!(
             "cg-set: {setting}: cgroup v1, which has the memory controller here, has no such setting; \

@@ -144,7 +144,24 @@ impl Plan {
         if let Some(timeout) = launch.timeout {
             child.limit_time(timeout);
         }
-        child.wait()
+        self.wait(child)
+    }
+
+    /// Waits for the end of NEXT, and lets the links whose alarm goes off do what they have to.
+    fn wait(&mut self, child: &mut Child) -> Result<Ending> {
+        loop {
+            let Some(at) = self.links.iter().position(|link| link.alarm().is_some()) else {
+                return child.wait();
+            };
+            let alarm = self.links[at].alarm().map(|fd| (fd, PollFlags::POLLIN));
+            if let Event::Ended(ending) = child.next_event(alarm)? {
+                return Ok(ending);
+            }
+            let link = &mut self.links[at];
+            if let Err(error) = link.alarmed() {
+                cli::complain(link.name(), &error);
+            }
+        }
     }
 
     /// Writes what the links tell of the child.
@@ -181,7 +198,12 @@ impl Plan {
                 let receiver = if first { Receiver::first_of_namespace() } else { Receiver::plain() };
                 let gate = gate.map(|gate| gate.writer);
                 let child = Child::new(pid, receiver, signals, Report::new(reader), gate);
-                Ok(if launch.init || launch.waits_before_next() { child.that_talks() } else { child })
+                let alarm = self.links.iter().any(|link| link.alarm().is_some());
+                Ok(if launch.init || launch.waits_before_next() || alarm {
+                    child.that_talks()
+                } else {
+                    child
+                })
             }
             Some(Side::Child) => {
                 drop(reader);

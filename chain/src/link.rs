@@ -2,7 +2,7 @@
 
 use std::{
     ffi::{CString, OsStr, OsString},
-    os::fd::{OwnedFd, RawFd},
+    os::fd::{BorrowedFd, OwnedFd, RawFd},
     time::Duration,
 };
 
@@ -65,6 +65,18 @@ pub trait Link {
     /// most 4,096 bytes, which a pipe takes at once or not at all.
     fn told(&self, _child: Pid) -> Result<String> {
         Ok(String::new())
+    }
+
+    /// In the supervisor, while NEXT runs: a descriptor that becomes readable when [`Link::alarmed`] is to be
+    /// called.
+    fn alarm(&self) -> Option<BorrowedFd<'_>> {
+        None
+    }
+
+    /// In the supervisor, when the alarm went off. One that is to go off again must not be readable any more;
+    /// what fails is said, and NEXT runs on.
+    fn alarmed(&mut self) -> Result<()> {
+        Ok(())
     }
 
     /// What to do about the kernel's refusal to make `namespaces`, if the link knows.
