@@ -28,8 +28,13 @@ use crate::{
 
 /// The v2 tree, which on a hybrid machine has no controllers, but can kill a group at once.
 const V2: &str = "cgroup";
+/// The v1 tree that can stop a group, and its file.
+const FREEZER: &str = "freezer";
+const FREEZER_STATE: &str = "freezer.state";
 /// How long the end of what was killed is waited for.
 const KILL_TIME: Duration = Duration::from_secs(5);
+/// How long a group may need to be stopped.
+const FREEZE_TIME: Duration = Duration::from_secs(1);
 /// Other groups of our name that are passed over: of other pid namespaces, of killed cg-sets.
 const MOST_NAMESAKES: u32 = 10_000;
 
@@ -63,7 +68,12 @@ impl Group {
 
     /// A group that another process has made in one tree.
     pub(crate) fn of_dead(version: Version, dir: PathBuf) -> Self {
-        let tree = if version == Version::V2 { V2.to_owned() } else { String::new() };
+        let tree = match version {
+            Version::V2 => V2,
+            Version::V1 if dir.join(FREEZER_STATE).exists() => FREEZER,
+            Version::V1 => "",
+        };
+        let tree = tree.to_owned();
         Self { dirs: BTreeMap::from([(tree, (version, dir.clone()))]), made: vec![dir], ..Self::default() }
     }
 
@@ -240,16 +250,24 @@ impl Group {
         Ok(())
     }
 
-    /// Makes the v2 directory, where it can be had; fails only if there is one of this name.
+    /// Makes the directory by which the group can be ended at once, where it can be had: in the v2 tree, else
+    /// in the freezer's. Fails only if there is one of this name.
     fn make_brake(&mut self, hierarchies: &Hierarchies, name: &str) -> Result<()> {
-        let Some(dir) = hierarchies.v2().map(|own| own.join(name)) else { return Ok(()) };
-        if self.v2().is_some() {
-            return Ok(());
-        }
-        match self.make_own(&dir) {
-            Err(error) if error.errno() == Some(Errno::EEXIST) => return Err(error),
-            Err(_) => {}
-            Ok(()) => drop(self.dirs.insert(V2.into(), (Version::V2, dir))),
+        let v2 = hierarchies.v2().map(|own| (V2, Version::V2, own));
+        let freezer = hierarchies.place(FREEZER).map(|(version, own)| (FREEZER, version, own));
+        for (tree, version, own) in v2.into_iter().chain(freezer) {
+            let dir = own.join(name);
+            if self.dirs.values().any(|(_, other)| *other == dir) {
+                return Ok(());
+            }
+            match self.make_own(&dir) {
+                Err(error) if error.errno() == Some(Errno::EEXIST) => return Err(error),
+                Err(_) => {}
+                Ok(()) => {
+                    self.dirs.insert(tree.into(), (version, dir));
+                    return Ok(());
+                }
+            }
         }
         Ok(())
     }
@@ -333,42 +351,57 @@ impl Group {
         {
             let _ = fs::write(dir.join("pids.max"), "0");
         }
+        let freezer = self.place(FREEZER).filter(|(version, _)| *version == Version::V1).map(|(_, dir)| dir);
         let end = Instant::now() + KILL_TIME;
         loop {
-            let pids = self.processes_below();
-            let Some(&first) = pids.first() else { return Ok(()) };
-            let failed = |why: String| {
-                Error::new("kill what is left in the group", why).hint(format!("the group {self} stays"))
-            };
-            if first == 0 {
-                return Err(failed("it has processes of another pid namespace".into()));
+            if let Some(dir) = freezer.filter(|_| !braked) {
+                freeze(dir);
             }
-            if Instant::now() >= end {
-                return Err(failed(format!("process {first} does not end")));
+            let found = self.kill_found(end, braked);
+            // What was stopped, by us or before, dies only when it goes on.
+            if let Some(dir) = freezer {
+                thaw(dir);
             }
-            let mut opened = Vec::new();
-            for pid in pids {
-                opened.extend(Process::open(pid)?);
-            }
-            // A pid that was given again before it was opened is not in the group now.
-            let still = self.processes_below();
-            opened.retain(|process| still.contains(&process.pid));
-            let mut others = None;
-            for process in &opened {
-                if !process.kill()? {
-                    others = Some(process.pid);
-                }
-            }
-            // What the brake has killed only needs its time.
-            if let Some(pid) = others.filter(|_| !braked) {
-                return Err(failed(format!("process {pid} is another user's")));
-            }
-            for process in &opened {
+            let Some(killed) = found? else { return Ok(()) };
+            for process in &killed {
                 process.wait(end)?;
             }
-            if opened.is_empty() {
+            if killed.is_empty() {
                 std::thread::sleep(Duration::from_millis(1));
             }
+        }
+    }
+
+    /// Sends SIGKILL to all that are in the group and below; `None` if nobody is.
+    fn kill_found(&self, end: Instant, braked: bool) -> Result<Option<Vec<Process>>> {
+        let pids = self.processes_below();
+        let Some(&first) = pids.first() else { return Ok(None) };
+        let failed = |why: String| {
+            Error::new("kill what is left in the group", why).hint(format!("the group {self} stays"))
+        };
+        if first == 0 {
+            return Err(failed("it has processes of another pid namespace".into()));
+        }
+        if Instant::now() >= end {
+            return Err(failed(format!("process {first} does not end")));
+        }
+        let mut opened = Vec::new();
+        for pid in pids {
+            opened.extend(Process::open(pid)?);
+        }
+        // A pid that was given again before it was opened is not in the group now.
+        let still = self.processes_below();
+        opened.retain(|process| still.contains(&process.pid));
+        let mut others = None;
+        for process in &opened {
+            if !process.kill()? {
+                others = Some(process.pid);
+            }
+        }
+        // What the brake has killed only needs its time.
+        match others.filter(|_| !braked) {
+            Some(pid) => Err(failed(format!("process {pid} is another user's"))),
+            None => Ok(Some(opened)),
         }
     }
 
@@ -392,6 +425,26 @@ impl fmt::Display for Group {
     /// By its first directory.
     fn fmt(&self, f: &mut fmt::Formatter) -> fmt::Result {
         self.places().first().map_or(Ok(()), |dir| dir.display().fmt(f))
+    }
+}
+
+/// Stops a group of v1, so that nothing in it can fork away from who kills it. The kernel does so step by step,
+/// each time when it is asked (Documentation/admin-guide/cgroup-v1/freezer-subsystem.rst). What cannot be stopped
+/// in that time is killed as it is.
+fn freeze(dir: &Path) {
+    let state = dir.join(FREEZER_STATE);
+    let end = Instant::now() + FREEZE_TIME;
+    let _ = put(&state, "FROZEN");
+    while fs::read_to_string(&state).is_ok_and(|now| now == "FREEZING\n") && Instant::now() < end {
+        std::thread::sleep(Duration::from_millis(1));
+        let _ = put(&state, "FROZEN");
+    }
+}
+
+/// Lets a group of v1 and those below it go on.
+fn thaw(dir: &Path) {
+    for dir in tree(dir) {
+        let _ = put(&dir.join(FREEZER_STATE), "THAWED");
     }
 }
 

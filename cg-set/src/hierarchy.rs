@@ -8,10 +8,13 @@ use std::{
     ffi::OsString,
     fs,
     os::unix::ffi::OsStringExt,
-    path::{Path, PathBuf},
+    path::{Component, Path, PathBuf},
 };
 
-use chain::{Doing, Error, Result, mountinfo};
+use chain::{
+    Doing, Error, Result,
+    mountinfo::{self, Mount},
+};
 
 use crate::room::{self, Who};
 
@@ -131,9 +134,7 @@ fn parse(cgroup: &[u8], mountinfo: &[u8]) -> Vec<Hierarchy> {
             [first, ..] => mount.filesystem == b"cgroup" && mount.has_option(first),
         });
         let Some((controllers, path)) = mounted else { continue };
-        // A mount of a part of the tree shows the own group only if that lies in the part.
-        let Ok(below) = path.strip_prefix(&mount.root) else { continue };
-        let own = if below.as_os_str().is_empty() { mount.point } else { mount.point.join(below) };
+        let Some(own) = locate(path, &mount) else { continue };
         let version = if controllers.is_empty() { Version::V2 } else { Version::V1 };
         let own = if version == Version::V2 { room::own(own) } else { own };
         let is_known = |known: &Hierarchy| known.version == version && known.controllers == *controllers;
@@ -146,6 +147,42 @@ fn parse(cgroup: &[u8], mountinfo: &[u8]) -> Vec<Hierarchy> {
 
 /// What every group of v2 has without a controller.
 pub(crate) const CORE: [&str; 2] = ["cgroup", "freezer"];
+
+/// The directory of the group `path` in a mount that shows it.
+fn locate(path: &Path, mount: &Mount) -> Option<PathBuf> {
+    let below = |dir: PathBuf, rest: &Path| if rest.as_os_str().is_empty() { dir } else { dir.join(rest) };
+    // A mount of a part of the tree shows the own group only if that lies in the part.
+    if let Ok(rest) = path.strip_prefix(&mount.root) {
+        return Some(below(mount.point.clone(), rest));
+    }
+    // Seen from a cgroup namespace, the root of a mount from outside is /.. or /../.. above its own, by
+    // names that are not told.
+    let ups = |path: &Path| {
+        let parts = path.components().skip(1);
+        parts.take_while(|part| *part == Component::ParentDir).count()
+    };
+    let (of_mount, of_path) = (ups(&mount.root), ups(path));
+    let levels = of_mount.checked_sub(of_path)?;
+    if mount.root.components().count() != of_mount + 1 {
+        return None;
+    }
+    let rest: PathBuf = path.components().skip(1 + of_path).collect();
+    search(&mount.point, levels).into_iter().map(|dir| below(dir, &rest)).find(|dir| has_us(dir))
+}
+
+/// The groups so many levels below one.
+fn search(top: &Path, levels: usize) -> Vec<PathBuf> {
+    (0..levels).fold(vec![top.to_path_buf()], |dirs, _| {
+        let entries = dirs.iter().filter_map(|dir| fs::read_dir(dir).ok()).flatten().flatten();
+        let groups = entries.filter(|entry| entry.file_type().is_ok_and(|kind| kind.is_dir()));
+        groups.map(|entry| entry.path()).collect()
+    })
+}
+
+fn has_us(dir: &Path) -> bool {
+    let own = std::process::id().to_string();
+    fs::read_to_string(dir.join("cgroup.procs")).is_ok_and(|list| list.lines().any(|pid| pid == own))
+}
 
 /// Whether the group above has a v2 controller that the group does not have.
 fn above_has(own: &Path, controller: &str) -> bool {

@@ -222,3 +222,48 @@ fn a_group_is_removed_with_what_runs_in_it_if_that_is_asked_for() {
     let run = scene.script(&script).assert().code(125);
     run.stdout(format!("kill what runs in the group {NAME}\nremove the group {NAME}\n0\n137\n137\n"));
 }
+
+#[test]
+fn what_is_frozen_is_killed_too() {
+    let scene = Scene::new();
+    let script = "sleep 1000 & cg-set --name below --pid $! freeze=1 pids=5; exit 7";
+    scene
+        .tool("cg-set")
+        .args(["pids=50", "freeze=0", "--", "bash", "-c", script])
+        .assert()
+        .code(7)
+        .stderr("");
+    let script = format!(
+        "cg-set --name {NAME} freeze=0; sleep 1000 & cg-set --name {NAME} --pid $!; cg-set --name {NAME} freeze=1; \
+         cg-set --name {NAME} --remove --kill; wait $! 2>/dev/null; echo $?"
+    );
+    scene.script(&script).assert().success().stdout("137\n");
+}
+
+#[test]
+fn without_a_v2_tree_what_forks_all_the_time_is_stopped_to_be_killed() {
+    if std::path::Path::new("/sys/fs/cgroup/cgroup.controllers").exists() {
+        // It has cgroup.kill.
+        return;
+    }
+    let scene = Scene::new();
+    // Each process is gone soon after it can be found, and has left another.
+    let chain = "grep -c :freezer:.*/cg-set[.] /proc/self/cgroup; next() { (next &) ; }; next; exit 7";
+    let script = format!(
+        "umount /sys/fs/cgroup/unified; memory=$(group memory); cg-set mem=64M -- busybox sh -c '{chain}' 2>/dev/null; \
+         echo $?; ls -d $memory/cg-set.[0-9]* 2>/dev/null"
+    );
+    let run = scene.tool("ns-enter").args(["mnt", "--", "bash", "-c", &script]).assert();
+    run.stdout("1\n7\n").stderr("");
+}
+
+#[test]
+fn the_own_group_is_found_from_a_cgroup_namespace_that_sees_above_its_root() {
+    let scene = Scene::new();
+    let inner = "cg-set pids=10 mem=64M -- ns-enter cgroup -- cg-set pids=5 mem=32M -- bash -c \"cat /proc/self/cgroup\"";
+    let script = format!("cg-set pids=20 -- bash -c '{inner} | grep :pids: || {inner}'");
+    let run = scene.script(&script).assert().success();
+    let shown = String::from_utf8_lossy(&run.get_output().stdout).into_owned();
+    let (_, path) = shown.trim_end().rsplit_once(':').expect("a group");
+    assert!(path.starts_with("/cg-set.") && path.matches('/').count() == 1, "{shown}");
+}
