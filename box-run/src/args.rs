@@ -21,6 +21,7 @@ use crate::{place, print};
 #[command(after_help = "\
 Without NEXT it is sh. The box has new uts, pid, mnt and ipc namespaces; --print shows how it is made.
 Example: box-run --root rootfs --tmp --mem 64M --cpu 0.5 --pids 32 -- sh")]
+#[expect(clippy::struct_excessive_bools, reason = "each is a flag of the command line")]
 pub struct Args {
     #[command(flatten)]
     options: Options,
@@ -50,6 +51,9 @@ pub struct Args {
     /// The host name in the box
     #[arg(long, value_name = "NAME")]
     hostname: Option<OsString>,
+    /// Show the box's own cgroups at /sys/fs/cgroup, read-only
+    #[arg(long)]
+    cgroup: bool,
     /// A network of its own, with nothing but lo
     #[arg(long)]
     net: bool,
@@ -90,7 +94,7 @@ impl Args {
         let layers = self.layers()?;
         let place = place::choose(&layers, &self.binds)?;
         links.push(Box::new(OvlMount::new(layers, place.clone())));
-        links.push(Box::new(RootEnter::new(place, self.binds.clone())));
+        links.push(Box::new(RootEnter::new(place, self.binds.clone()).with_cgroup(self.cgroup)));
         Ok(links)
     }
 

@@ -14,7 +14,7 @@ use rustix::{
     fs::{AtFlags, CWD, Mode, OFlags, StatxFlags, open, statx},
     mount::{
         FsMountFlags, FsOpenFlags, MoveMountFlags, OpenTreeFlags, fsconfig_create, fsconfig_set_fd,
-        fsconfig_set_string, fsmount, fsopen, move_mount, open_tree,
+        fsconfig_set_flag, fsconfig_set_string, fsmount, fsopen, move_mount, open_tree,
     },
 };
 
@@ -46,6 +46,13 @@ impl Filesystem {
     pub fn set(self, key: &str, value: &str) -> Result<Self> {
         let done = fsconfig_set_string(self.context.as_fd(), key, value);
         self.explained(done.doing(|| format!("set {key}={value} on {}", self.kind)))?;
+        Ok(self)
+    }
+
+    /// Sets an option that has no value.
+    pub fn flag(self, key: &str) -> Result<Self> {
+        let done = fsconfig_set_flag(self.context.as_fd(), key);
+        self.explained(done.doing(|| format!("set {key} on {}", self.kind)))?;
         Ok(self)
     }
 

@@ -23,6 +23,9 @@ pub struct Args {
     options: Options,
     #[command(flatten)]
     binds: Binds,
+    /// Show the command's own cgroups at /sys/fs/cgroup, read-only
+    #[arg(long)]
+    cgroup: bool,
     /// The new root, then the command
     #[arg(trailing_var_arg = true, allow_hyphen_values = true, value_name = "WORD", hide = true)]
     words: Vec<OsString>,
@@ -34,7 +37,7 @@ impl Tool for Args {
         let Some(root) = operands.settings.into_iter().next() else {
             return Err(Error::new("no root", "").hint("name the directory that becomes /"));
         };
-        let link = RootEnter::new(root.into(), self.binds);
+        let link = RootEnter::new(root.into(), self.binds).with_cgroup(self.cgroup);
         Ok(Job::Launch { links: vec![Box::new(link)], next: operands.next, options: self.options })
     }
 }
@@ -215,8 +218,9 @@ mod tests {
         #[test]
         fn a_links_words_make_the_same_link(
             root in "[^\\x00-][^\\x00]{0,12}", binds in proptest::collection::vec(bind(), 0..5),
+            cgroup: bool,
         ) {
-            let link = RootEnter::new(root.into(), Binds(binds));
+            let link = RootEnter::new(root.into(), Binds(binds)).with_cgroup(cgroup);
             let words = [OsString::from("root-enter")].into_iter().chain(link.words());
             let words = words.chain(["--".into(), "sh".into()]);
             let job = Args::try_parse_from(words).expect("parses").job();

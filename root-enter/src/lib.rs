@@ -2,6 +2,7 @@
 //! minimal /dev and binds of the host's files. Nothing else of the host stays mounted.
 
 mod args;
+mod cgroup;
 mod dev;
 mod place;
 mod root;
@@ -27,12 +28,20 @@ use root::NewRoot;
 pub struct RootEnter {
     root: PathBuf,
     binds: Binds,
+    cgroup: bool,
+    trees: Vec<cgroup::Tree>,
 }
 
 impl RootEnter {
     /// A link that makes the directory `root` the root, with `binds` in it.
     pub fn new(root: PathBuf, binds: Binds) -> Self {
-        Self { root, binds }
+        Self { root, binds, cgroup: false, trees: Vec::new() }
+    }
+
+    /// The same with the command's own cgroups, read-only, if `shown`.
+    #[must_use]
+    pub fn with_cgroup(self, shown: bool) -> Self {
+        Self { cgroup: shown, ..self }
     }
 }
 
@@ -43,6 +52,7 @@ impl Link for RootEnter {
 
     fn words(&self) -> Vec<OsString> {
         let mut words = self.binds.words();
+        words.extend(self.cgroup.then(|| "--cgroup".into()));
         words.push(self.root.clone().into());
         words
     }
@@ -52,6 +62,11 @@ impl Link for RootEnter {
             "make a mount namespace of its own, with all mounts private".into(),
             format!("mount a new proc and a minimal /dev in {}", self.root.display()),
         ];
+        if self.cgroup {
+            steps.push(
+                "make a cgroup namespace, and mount its groups on /sys/fs/cgroup in it, read-only".into(),
+            );
+        }
         for bind in &self.binds.0 {
             let how = if bind.read_only { ", read-only" } else { "" };
             steps.push(format!("bind {} on {} in it{how}", bind.from.display(), bind.to.display()));
@@ -70,6 +85,9 @@ impl Link for RootEnter {
             return Err(Error::new(doing(), "it is the present root")
                 .hint("show it elsewhere first: ovl-mount -l / /mnt -- root-enter /mnt"));
         }
+        if self.cgroup {
+            self.trees = cgroup::trees()?;
+        }
         for bind in &self.binds.0 {
             fs::metadata(&bind.from).doing(|| format!("bind {}", bind.from.display()))?;
         }
@@ -83,6 +101,9 @@ impl Link for RootEnter {
         let proc = Path::new("/proc");
         attach(new_proc()?, root.dir(proc)?, proc)?;
         dev::mount(&root)?;
+        if self.cgroup {
+            cgroup::mount(&self.trees, &root)?;
+        }
         for (bind, source) in self.binds.0.iter().zip(sources) {
             let place = if source.is_dir { root.dir(&bind.to) } else { root.file(&bind.to) };
             place

@@ -1,0 +1,59 @@
+//! The command's own cgroups in the new root.
+
+use chain_testing::Scene;
+
+/// Whether all controllers are on v2 here.
+fn on_v2() -> bool {
+    std::path::Path::new("/sys/fs/cgroup/cgroup.controllers").exists()
+}
+
+/// Runs a script for sh behind a new root that shows the cgroups, held to limits.
+fn inside(script: &str) -> String {
+    let scene = Scene::new();
+    scene.rootfs("root");
+    let words = ["mem=64M", "pids=20", "--", "root-enter", "--cgroup", "root", "--", "sh", "-c", script];
+    let run = scene.tool("cg-set").args(words).assert().success();
+    String::from_utf8_lossy(&run.get_output().stdout).into_owned()
+}
+
+#[test]
+fn the_own_limits_are_where_programs_look_for_them() {
+    let limit = if on_v2() { "memory.max" } else { "memory/memory.limit_in_bytes" };
+    let pids = if on_v2() { "pids.max" } else { "pids/pids.max" };
+    assert_eq!(inside(&format!("cd /sys/fs/cgroup; cat {limit} {pids}")), "67108864\n20\n");
+}
+
+#[test]
+fn groups_above_and_beside_are_not_seen() {
+    let looked = "cd /sys/fs/cgroup; busybox find . -name 'cg-set.*'; busybox cut -d: -f3 /proc/self/cgroup | busybox sort -u; \
+                  busybox find . -name cgroup.procs | busybox wc -l; echo *";
+    let shown = inside(looked);
+    let (paths, rest) = shown.split_once('\n').expect("lines");
+    assert_eq!(paths, "/", "{shown}");
+    let (count, trees) = rest.trim_end().split_once('\n').expect("two lines");
+    // Those of the limits, and on a hybrid machine that by which the group is killed.
+    assert!(on_v2() && count == "1" || !on_v2() && trees == "memory pids unified" && count == "3", "{shown}");
+}
+
+#[test]
+fn nothing_of_it_can_be_written() {
+    let script = "cd /sys/fs/cgroup; for file in $(busybox find . -type f); do \
+                      [ ! -w $file ] && ! { echo 1 > $file; } 2>/dev/null || echo $file; \
+                  done; busybox find . -name release_agent; busybox mkdir x 2>&1; busybox mkdir /sys/x 2>&1; true";
+    let shown = inside(script);
+    assert_eq!(shown.lines().count(), 2, "{shown}");
+    assert!(shown.lines().all(|line| line.ends_with("Read-only file system")), "{shown}");
+}
+
+#[test]
+fn without_a_group_of_its_own_no_others_are_shown() {
+    let scene = Scene::new();
+    scene.rootfs("root");
+    let script = "exec busybox find /sys/fs/cgroup -name release_agent";
+    scene
+        .tool("root-enter")
+        .args(["--cgroup", "root", "--", "sh", "-c", script])
+        .assert()
+        .success()
+        .stdout("");
+}
