@@ -38,7 +38,7 @@ fn groups_above_and_beside_are_not_seen() {
 #[test]
 fn nothing_of_it_can_be_written() {
     let script = "cd /sys/fs/cgroup; for file in $(busybox find . -type f); do \
-                      [ ! -w $file ] && ! { echo 1 > $file; } 2>/dev/null || echo $file; \
+                      { echo 1 > $file; } 2>/dev/null && echo $file; \
                   done; busybox find . -name release_agent; busybox mkdir x 2>&1; busybox mkdir /sys/x 2>&1; true";
     let shown = inside(script);
     assert_eq!(shown.lines().count(), 2, "{shown}");
