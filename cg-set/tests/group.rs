@@ -2,7 +2,7 @@
 
 use std::io::Write;
 
-use chain_testing::{ORDINARY_USER, Scene};
+use chain_testing::{ORDINARY_USER, Scene, on_v2, skip};
 
 const NAME: &str = "chainbox-test";
 /// Shows a named group's own settings, and what runs in it, a line for each.
@@ -195,7 +195,7 @@ fn another_users_process_that_may_not_be_killed_is_named_and_not_waited_for() {
     let run = scene.script(&script).assert().success();
     let output = String::from_utf8_lossy(&run.get_output().stderr).into_owned();
     // On v2 who may write to cgroup.kill ends whatever is in the group.
-    let ends_all = std::path::Path::new("/sys/fs/cgroup/cgroup.controllers").exists();
+    let ends_all = on_v2();
     assert!(ends_all || output.contains(" is another user's; the group "), "{output}");
     assert!(!ends_all || !output.contains("cg-set: "), "{output}");
 }
@@ -242,9 +242,8 @@ fn what_is_frozen_is_killed_too() {
 
 #[test]
 fn without_a_v2_tree_what_forks_all_the_time_is_stopped_to_be_killed() {
-    if std::path::Path::new("/sys/fs/cgroup/cgroup.controllers").exists() {
-        // It has cgroup.kill.
-        return;
+    if on_v2() {
+        return skip("cgroup v2 can kill a group at once");
     }
     let scene = Scene::new();
     // Each process is gone soon after it can be found, and has left another.
@@ -266,4 +265,22 @@ fn the_own_group_is_found_from_a_cgroup_namespace_that_sees_above_its_root() {
     let shown = String::from_utf8_lossy(&run.get_output().stdout).into_owned();
     let (_, path) = shown.trim_end().rsplit_once(':').expect("a group");
     assert!(path.starts_with("/cg-set.") && path.matches('/').count() == 1, "{shown}");
+}
+
+#[test]
+fn other_users_processes_are_moved_out_of_the_way_only_if_that_is_asked_for() {
+    if !on_v2() {
+        return skip("on cgroup v1 nothing is in the way");
+    }
+    let scene = Scene::new();
+    let words = format!("setpriv --reuid {ORDINARY_USER} --clear-groups sleep 1000 & cg-set");
+    let script = format!(
+        "cg-set --name {NAME} pids=50 -- bash -c '{words} pids=5 -- echo ran; {words} --move-self pids=5 -- echo ran; \
+         cut -d: -f3 /proc/$!/cgroup; kill $!'; cg-set --name {NAME} --remove --kill"
+    );
+    let run = scene.script(&script).assert().success();
+    let shown = String::from_utf8_lossy(&run.get_output().stdout).into_owned();
+    assert_eq!(shown, format!("ran\n/{NAME}/cg-set.home\n"));
+    let said = String::from_utf8_lossy(&run.get_output().stderr).into_owned();
+    assert!(said.contains(" in it is another user's; --move-self moves it too, to a group below"), "{said}");
 }

@@ -1,11 +1,6 @@
 //! The command's own cgroups in the new root.
 
-use chain_testing::Scene;
-
-/// Whether all controllers are on v2 here.
-fn on_v2() -> bool {
-    std::path::Path::new("/sys/fs/cgroup/cgroup.controllers").exists()
-}
+use chain_testing::{Scene, on_v2};
 
 /// Runs a script for sh behind a new root that shows the cgroups, held to limits.
 fn inside(script: &str) -> String {
