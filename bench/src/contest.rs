@@ -26,6 +26,17 @@ pub(crate) struct Group {
     /// The one by whose median the others' are divided. It comes first.
     pub(crate) reference: Contestant,
     pub(crate) others: Vec<Contestant>,
+    /// Contestants that differ in one thing, to see what that costs.
+    pub(crate) added: Vec<Added>,
+}
+
+/// What one thing costs a contestant, and what it costs the one that is compared with.
+#[derive(Debug, Clone)]
+pub(crate) struct Added {
+    pub(crate) what: &'static str,
+    /// The names of the contestant with the thing and of that without.
+    pub(crate) by: [&'static str; 2],
+    pub(crate) reference: [&'static str; 2],
 }
 
 impl Group {
@@ -42,6 +53,8 @@ pub(crate) struct Contestant {
     words: Vec<OsString>,
     /// What it must give to count.
     gives: Inside,
+    /// Why it cannot run on this machine.
+    missing: Option<&'static str>,
 }
 
 impl Contestant {
@@ -50,7 +63,16 @@ impl Contestant {
         words: impl IntoIterator<Item = W>,
         gives: Inside,
     ) -> Self {
-        Self { name: name.into(), words: words.into_iter().map(Into::into).collect(), gives }
+        Self { name: name.into(), words: words.into_iter().map(Into::into).collect(), gives, missing: None }
+    }
+
+    /// It does not take part for this reason, if there is one.
+    pub(crate) fn unless(self, missing: Option<&'static str>) -> Self {
+        Self { missing, ..self }
+    }
+
+    pub(crate) fn missing(&self) -> Option<&'static str> {
+        self.missing
     }
 
     pub(crate) fn gives(&self) -> &Inside {

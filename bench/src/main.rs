@@ -12,7 +12,7 @@ use std::{path::PathBuf, process::ExitCode};
 use clap::Parser;
 
 use contest::{Contestant, Group, race};
-use report::{GroupReport, Line, Outcome, Report};
+use report::{AddedLine, GroupReport, Line, Outcome, Report};
 
 /// Time this project's programs side by side with others that do the same
 ///
@@ -30,9 +30,12 @@ struct Args {
     /// One more contestant, such as "old/ns-enter uts,pid,mnt,ipc --"; may be repeated
     #[arg(long, value_name = "COMMAND")]
     also: Vec<String>,
-    /// Where the programs and the floor are
+    /// Where the programs and the floors are
     #[arg(long, value_name = "DIR", hide = true)]
     programs: PathBuf,
+    /// A root filesystem with a shell and /bin/true
+    #[arg(long, value_name = "DIR", hide = true)]
+    rootfs: PathBuf,
     /// The groups to run; all if none is named
     #[arg(value_name = "GROUP")]
     groups: Vec<String>,
@@ -50,7 +53,7 @@ fn main() -> ExitCode {
 
 /// Fails as well if a contestant of ours, or the one that the others are compared with, did not count.
 fn run(args: &Args) -> Result<ExitCode, String> {
-    let mut groups = groups::all(&args.programs);
+    let mut groups = groups::all(&args.programs, &args.rootfs);
     if let Some(unknown) = args.groups.iter().find(|name| groups.iter().all(|group| group.name != **name)) {
         let known: Vec<_> = groups.iter().map(|group| group.name).collect();
         return Err(format!("{unknown}: no such group; there are: {}", known.join(", ")));
@@ -70,17 +73,26 @@ fn run(args: &Args) -> Result<ExitCode, String> {
     } else {
         print!("{report}");
     }
-    let all_count = report.groups.iter().flat_map(|group| &group.contestants).all(Line::counts);
-    Ok(if all_count { ExitCode::SUCCESS } else { ExitCode::FAILURE })
+    let wrong = report.groups.iter().flat_map(|group| &group.contestants).any(Line::is_not_counted);
+    Ok(if wrong { ExitCode::FAILURE } else { ExitCode::SUCCESS })
 }
 
 fn measure(group: &Group, rounds: usize) -> Result<GroupReport, String> {
     let failed = |error: String| format!("{}: {error}", group.name);
-    group.reference.check().map_err(|why| failed(format!("{}: {why}", group.reference.name)))?;
-    let checks: Vec<_> = group.contestants().map(Contestant::check).collect();
-    let counting = group.contestants().zip(&checks).filter(|(_, check)| check.is_ok());
-    let commands = counting.map(|(contestant, _)| contestant.with(&[group.command])).collect();
+    let no_reference = group.reference.missing();
+    let checks: Vec<_> = group.contestants().map(|contestant| check(contestant, no_reference)).collect();
+    if let (Err(Outcome::NotCounted { not_counted }), name) = (&checks[0], &group.reference.name) {
+        return Err(failed(format!("{name}: {not_counted}")));
+    }
+    let (names, commands): (Vec<_>, Vec<_>) = group
+        .contestants()
+        .zip(&checks)
+        .filter(|(_, check)| check.is_ok())
+        .map(|(contestant, _)| (contestant.name.as_str(), contestant.with(&[group.command])))
+        .unzip();
     let times = race(commands, rounds).map_err(|error| failed(error.to_string()))?;
+    let times_of =
+        |name: &str| names.iter().position(|measured| *measured == name).map(|at| times[at].as_slice());
     let mut measured = times.iter();
     let contestants = group
         .contestants()
@@ -90,10 +102,19 @@ fn measure(group: &Group, rounds: usize) -> Result<GroupReport, String> {
             command: contestant.shown(group.command),
             result: match check {
                 Ok(()) => measured.next().map_or_else(|| unreachable!(), |own| Outcome::of(own, &times[0])),
-                Err(not_counted) => Outcome::NotCounted { not_counted },
+                Err(outcome) => outcome,
             },
         })
         .collect();
     let Group { name, what, reference, .. } = group;
-    Ok(GroupReport { name, what, reference: reference.name.clone(), contestants })
+    let added = group.added.iter().filter_map(|added| AddedLine::of(added, times_of)).collect();
+    Ok(GroupReport { name, what, reference: reference.name.clone(), contestants, added })
+}
+
+/// Why a contestant is not measured: it is not if there is none to compare it with.
+fn check(contestant: &Contestant, no_reference: Option<&'static str>) -> Result<(), Outcome> {
+    if let Some(not_here) = no_reference.or(contestant.missing()) {
+        return Err(Outcome::NotHere { not_here });
+    }
+    contestant.check().map_err(|not_counted| Outcome::NotCounted { not_counted })
 }

@@ -4,7 +4,10 @@ use std::{fmt, fs, thread};
 
 use serde::Serialize;
 
-use crate::stats::{Ratio, median, ratio};
+use crate::{
+    contest::Added,
+    stats::{Ratio, median, ratio, ratio_of_added},
+};
 
 #[derive(Debug, Serialize)]
 pub(crate) struct Report {
@@ -21,6 +24,23 @@ pub(crate) struct GroupReport {
     /// The one by whose median the others' are divided.
     pub(crate) reference: String,
     pub(crate) contestants: Vec<Line>,
+    pub(crate) added: Vec<AddedLine>,
+}
+
+/// What one thing costs, of what it costs the one that is compared with.
+#[derive(Debug, Serialize)]
+pub(crate) struct AddedLine {
+    pub(crate) what: &'static str,
+    #[serde(flatten)]
+    pub(crate) ratio: Ratio,
+}
+
+impl AddedLine {
+    /// `None` if one of the four was not measured. `times` knows contestants by name.
+    pub(crate) fn of<'a>(added: &Added, times: impl Fn(&str) -> Option<&'a [f64]>) -> Option<Self> {
+        let pair = |[with, without]: [&str; 2]| Some([times(with)?, times(without)?]);
+        Some(Self { what: added.what, ratio: ratio_of_added(pair(added.by)?, pair(added.reference)?) })
+    }
 }
 
 #[derive(Debug, Serialize)]
@@ -32,8 +52,9 @@ pub(crate) struct Line {
 }
 
 impl Line {
-    pub(crate) fn counts(&self) -> bool {
-        matches!(self.result, Outcome::Measured { .. })
+    /// Whether it is wrong: what cannot run here is not.
+    pub(crate) fn is_not_counted(&self) -> bool {
+        matches!(self.result, Outcome::NotCounted { .. })
     }
 }
 
@@ -47,6 +68,8 @@ pub(crate) enum Outcome {
     },
     /// It does not give what the others give, for this reason.
     NotCounted { not_counted: String },
+    /// It cannot run on this machine, for this reason.
+    NotHere { not_here: &'static str },
 }
 
 impl Outcome {
@@ -84,10 +107,13 @@ impl fmt::Display for GroupReport {
                     write!(f, "{median_us:>6.0} us  {value:.3} ({low:.3} to {high:.3})")?;
                 }
                 Outcome::NotCounted { not_counted } => write!(f, "not counted: {not_counted}")?,
+                Outcome::NotHere { not_here } => write!(f, "does not run here: {not_here}")?,
             }
             writeln!(f, "  {}", line.command)?;
         }
-        Ok(())
+        self.added.iter().try_for_each(|AddedLine { what, ratio: Ratio { value, low, high } }| {
+            writeln!(f, "  {what}: {value:.3} ({low:.3} to {high:.3})")
+        })
     }
 }
 
@@ -106,8 +132,20 @@ mod tests {
             ),
             line("ours", "ours uts true", Outcome::of(&[500.0, 600.0, 550.0], &[1000.0, 1200.0, 1100.0])),
             line("none", "env true", Outcome::NotCounted { not_counted: "gives nothing".into() }),
+            line("away", "away true", Outcome::NotHere { not_here: "no such thing" }),
         ];
-        let group = GroupReport { name: "uts", what: "a name", reference: "unshare".into(), contestants };
+        let added =
+            Added { what: "more, of unshare's", by: ["more", "less"], reference: ["unshare", "ours"] };
+        let added = AddedLine::of(&added, |name| {
+            Some(match name {
+                "more" => &[30.0, 30.0],
+                "less" | "unshare" => &[20.0, 20.0],
+                _ => &[15.0, 15.0],
+            })
+        });
+        let added = added.into_iter().collect();
+        let group =
+            GroupReport { name: "uts", what: "a name", reference: "unshare".into(), contestants, added };
         Report { kernel: "6.1".into(), processors: 2, rounds: 3, groups: vec![group] }
     }
 
@@ -121,6 +159,8 @@ uts: a name
   unshare    1100 us  1.000 (1.000 to 1.000)  unshare -u true
   ours        550 us  0.500 (0.500 to 0.500)  ours uts true
   none     not counted: gives nothing  env true
+  away     does not run here: no such thing  away true
+  more, of unshare's: 2.000 (2.000 to 2.000)
 ";
         assert_eq!(report().to_string(), expected);
     }
@@ -132,5 +172,7 @@ uts: a name
         assert_eq!(ours["ratio"], 0.5);
         assert_eq!(ours["median_us"], 550.0);
         assert_eq!(json["groups"][0]["contestants"][2]["not_counted"], "gives nothing");
+        assert_eq!(json["groups"][0]["contestants"][3]["not_here"], "no such thing");
+        assert_eq!(json["groups"][0]["added"][0]["ratio"], 2.0);
     }
 }

@@ -25,21 +25,33 @@ pub(crate) fn median(values: &[f64]) -> f64 {
     }
 }
 
-/// The ratio of two contestants that were measured in the same rounds. The interval is a percentile
-/// bootstrap over the rounds: what disturbed one round disturbed both, so they are drawn together.
+/// The ratio of two contestants that were measured in the same rounds.
 pub(crate) fn ratio(values: &[f64], reference: &[f64]) -> Ratio {
-    assert_eq!(values.len(), reference.len(), "both take part in every round");
+    of_medians([values, reference], |[value, reference]| value / reference)
+}
+
+/// The ratio of two differences, each of what takes part `with` something and what does `without` it.
+pub(crate) fn ratio_of_added([with, without]: [&[f64]; 2], reference: [&[f64]; 2]) -> Ratio {
+    of_medians([with, without, reference[0], reference[1]], |[with, without, more, less]| {
+        (with - without) / (more - less)
+    })
+}
+
+/// What `calculate` makes of the medians. The interval is a percentile bootstrap over the rounds: what
+/// disturbed one round disturbed all that took part, so they are drawn together.
+fn of_medians<const N: usize>(times: [&[f64]; N], calculate: impl Fn([f64; N]) -> f64) -> Ratio {
+    let count = times[0].len();
+    assert!(times.iter().all(|times| times.len() == count), "all take part in every round");
     let mut draws = Draws::new();
     let mut ratios: Vec<_> = (0..RESAMPLES)
         .map(|_| {
-            let rounds: Vec<_> = values.iter().map(|_| draws.below(values.len())).collect();
-            let of = |all: &[f64]| median(&rounds.iter().map(|round| all[*round]).collect::<Vec<_>>());
-            of(values) / of(reference)
+            let rounds: Vec<_> = (0..count).map(|_| draws.below(count)).collect();
+            calculate(times.map(|all| median(&rounds.iter().map(|round| all[*round]).collect::<Vec<_>>())))
         })
         .collect();
     ratios.sort_unstable_by(f64::total_cmp);
     let tail = RESAMPLES / 40;
-    Ratio { value: median(values) / median(reference), low: ratios[tail], high: ratios[RESAMPLES - 1 - tail] }
+    Ratio { value: calculate(times.map(median)), low: ratios[tail], high: ratios[RESAMPLES - 1 - tail] }
 }
 
 /// Pseudo-random numbers (SplitMix64), the same in every run: the same times give the same interval.
@@ -105,6 +117,15 @@ mod tests {
         let doubled: Vec<_> = reference.iter().map(|time| time * 2.0).collect();
         let Ratio { value, low, high } = ratio(&doubled, &reference);
         assert!(close(value, 2.0) && close(low, 2.0) && close(high, 2.0));
+    }
+
+    #[test]
+    fn what_is_added_is_told_from_what_it_is_added_to() {
+        let less: Vec<_> = (1..100).map(f64::from).collect();
+        let [more, without, with] =
+            [10.0, 500.0, 515.0].map(|added| less.iter().map(|time| time + added).collect::<Vec<_>>());
+        let Ratio { value, low, high } = ratio_of_added([&with, &without], [&more, &less]);
+        assert!(close(value, 1.5) && close(low, 1.5) && close(high, 1.5));
     }
 
     #[test]
