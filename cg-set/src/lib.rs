@@ -4,8 +4,12 @@
 
 mod args;
 mod dead;
+mod device;
+mod each;
 mod group;
 mod hierarchy;
+mod io;
+mod io_weight;
 mod limits;
 mod named;
 mod oom;
@@ -17,6 +21,9 @@ mod v2;
 mod value;
 
 pub use args::{Args, GroupName};
+pub use device::Device;
+pub use each::Each;
+pub use io_weight::Weights;
 pub use settings::Settings;
 pub use value::{Amount, Cores, Count, Percent, Value};
 
