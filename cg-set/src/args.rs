@@ -31,7 +31,8 @@ use crate::{Account, CgSet, Settings, list, named, room::Who, settings};
 Settings: mem=SIZE    memory and swap together: 4M, 1G, 25%, max; swap=SIZE is swap besides it
           cpu=CORES   processor time: 0.5 or 50% is half a core, max; cpu.period= cpu.burst=
           pids=N      processes and threads at once: 100, max
-          mem.high= mem.low= mem.min= cpu.weight= cpu.idle= cpus= mems= oom.group= freeze=
+          io.read=DEV:SIZE  bytes a second: /dev/vda:50M, 8:0:max; io.write= io.riops= io.wiops=
+          mem.high= mem.low= mem.min= cpu.weight= cpu.idle= cpus= mems= io.weight= oom.group= freeze=
           CONTROLLER.FILE=VALUE, the kernel's own
 Example:  cg-set mem=64M cpu=0.5 pids=32 -- make test")]
 #[expect(clippy::struct_excessive_bools, reason = "each is a flag of the command line")]

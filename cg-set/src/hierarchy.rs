@@ -194,11 +194,15 @@ fn lines(text: &[u8]) -> impl Iterator<Item = &[u8]> {
     text.split(|byte| *byte == b'\n').filter(|line| !line.is_empty())
 }
 
-/// `4:memory:/a/b` as controllers and path.
+/// `4:memory:/a/b` as controllers and path. The one that v1 names blkio has its name of v2 too.
 fn group(line: &[u8]) -> Option<(Vec<String>, PathBuf)> {
     let mut fields = line.splitn(3, |byte| *byte == b':').skip(1);
     let controllers = String::from_utf8_lossy(fields.next()?);
-    let controllers = controllers.split(',').filter(|name| !name.is_empty()).map(str::to_owned).collect();
+    let mut controllers: Vec<_> =
+        controllers.split(',').filter(|name| !name.is_empty()).map(str::to_owned).collect();
+    if controllers.iter().any(|name| name == "blkio") {
+        controllers.push("io".into());
+    }
     Some((controllers, OsString::from_vec(fields.next()?.to_vec()).into()))
 }
 
@@ -228,6 +232,14 @@ mod tests {
         assert_eq!(found.v2(), Some(v2));
         assert_eq!(found.place("freezer"), Some((Version::V2, v2)));
         assert_eq!(found.place("pids"), None);
+    }
+
+    #[test]
+    fn the_controller_of_input_and_output_is_found_by_both_names() {
+        let mounts = b"35 31 0:31 / /sys/fs/cgroup/blkio rw - cgroup cgroup rw,blkio\n";
+        let found = super::tests::found(b"4:blkio:/a\n", mounts);
+        let place = Some((Version::V1, Path::new("/sys/fs/cgroup/blkio/a")));
+        assert_eq!((found.place("io"), found.place("blkio")), (place, place));
     }
 
     #[test]

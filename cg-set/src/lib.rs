@@ -5,10 +5,14 @@
 mod alarm;
 mod args;
 mod dead;
+mod device;
+mod each;
 mod group;
 mod hierarchy;
 mod hits;
 mod human;
+mod io;
+mod io_weight;
 mod limits;
 mod list;
 mod named;
@@ -24,6 +28,9 @@ mod v2;
 mod value;
 
 pub use args::{Args, GroupName};
+pub use device::Device;
+pub use each::Each;
+pub use io_weight::Weights;
 pub use report::Account;
 pub use settings::Settings;
 pub use value::{Amount, Cores, Count, Percent, Value};

@@ -4,7 +4,7 @@
 use std::{
     collections::BTreeSet,
     fs::{self, OpenOptions},
-    io::{self, Write},
+    io::Write,
     path::Path,
 };
 
@@ -12,12 +12,15 @@ use chain::{Doing, Error, Limit, Remedy, Result, Size};
 use nix::errno::Errno;
 
 use crate::{
+    each::Each,
     group::Group,
     hierarchy::{Hierarchies, Version},
+    io,
+    io_weight::Weights,
     oom::Whose,
     settings::{KEYS, Key, Settings},
     v1, v2,
-    value::{Amount, Count, Value},
+    value::{Amount, Count, Form, Value},
 };
 
 /// Checks that each setting can be given here, before anything is made, and turns percentages into
@@ -48,7 +51,7 @@ pub(crate) fn resolve(settings: &Settings, hierarchies: &Hierarchies) -> Result<
                 let pids = u32::try_from(part.of(pids_here(own))).unwrap_or(u32::MAX).max(1);
                 Value::Count(Limit::At(Amount::Number(Count(pids))))
             }
-            value => value.clone(),
+            value => in_place(key, value, version, own).map_err(|error| error.within(&setting))?,
         };
         resolved = resolved.with(key.name, Some(number));
     }
@@ -62,6 +65,16 @@ pub(crate) fn resolve(settings: &Settings, hierarchies: &Hierarchies) -> Result<
 pub(crate) fn ends_whole_group(settings: &Settings, hierarchies: &Hierarchies) -> bool {
     let is_on_v1 = hierarchies.place("memory").is_some_and(|(version, _)| version == Version::V1);
     is_on_v1 && settings.get("oom.group") == Some(&Value::Switch(true))
+}
+
+/// Values that name a thing of this machine.
+fn in_place(key: &Key, value: &Value, version: Version, own: &Path) -> Result<Value> {
+    match value {
+        Value::Rate(each) => io::resolve(key.name, each, version, own).map(Value::Rate),
+        Value::Iops(each) => io::resolve(key.name, each, version, own).map(Value::Iops),
+        Value::IoWeight(weights) => weights.resolve(version, own).map(Value::IoWeight),
+        value => Ok(value.clone()),
+    }
 }
 
 /// The controllers in whose trees a group of these settings needs a directory. cpuacct counts what cpu
@@ -81,12 +94,17 @@ pub(crate) fn apply(settings: &Settings, group: &Group) -> Result<()> {
     for (key, value) in settings.given() {
         let Some((version, dir)) = group.place(key.controller) else { continue };
         let setting = format!("{}={value}", key.name);
-        let set = match version {
-            Version::V1 => v1::set(key.name, settings, dir),
-            Version::V2 => v2::set(key.name, settings, dir),
+        let set = match (value, version) {
+            (Value::Rate(each), _) => io::set(key.name, each, |rate| rate.0, version, dir),
+            (Value::Iops(each), _) => io::set(key.name, each, u64::from, version, dir),
+            (Value::IoWeight(weights), _) => weights.set(version, dir),
+            (_, Version::V1) => v1::set(key.name, settings, dir),
+            (_, Version::V2) => v2::set(key.name, settings, dir),
         };
         set.map_err(|error| error.within(&setting))?;
-        if let Some(kept) = get_key(key, group).filter(|kept| differs(value, kept)) {
+        let kept = get_key(key, group);
+        if differs(value, kept.as_ref()) {
+            let kept = kept.map_or("the default".into(), |kept| kept.to_string());
             chain::note("cg-set", &format!("{setting}: the kernel made it {kept}"));
         }
     }
@@ -111,22 +129,30 @@ pub(crate) fn get(name: &str, group: &Group) -> Option<Value> {
 
 fn get_key(key: &Key, group: &Group) -> Option<Value> {
     let (version, dir) = group.place(key.controller)?;
-    match version {
-        Version::V1 => v1::get(key.name, dir),
-        Version::V2 => v2::get(key.name, dir),
+    match (key.form, version) {
+        (Form::Rate | Form::Iops, _) => io::get(key.name, version, dir),
+        (Form::IoWeight, _) => Weights::get(version, dir).map(Value::IoWeight),
+        (_, Version::V1) => v1::get(key.name, dir),
+        (_, Version::V2) => v2::get(key.name, dir),
     }
 }
 
-/// Whether it is more than the rounding to pages and the order of a list.
-fn differs(asked: &Value, kept: &Value) -> bool {
+/// Whether it is more than the rounding to pages and the order of a list, in what was asked for.
+fn differs(asked: &Value, kept: Option<&Value>) -> bool {
     const PAGE: u64 = 4096;
     match (asked, kept) {
+        (Value::Rate(asked), Some(Value::Rate(kept))) => !asked.are_kept_in(kept),
+        (Value::Iops(asked), Some(Value::Iops(kept))) => !asked.are_kept_in(kept),
+        (Value::IoWeight(asked), Some(Value::IoWeight(kept))) => !asked.are_kept_in(kept),
+        (Value::Rate(asked), None) => !asked.are_kept_in(&Each::none()),
+        (Value::Iops(asked), None) => !asked.are_kept_in(&Each::none()),
+        (Value::IoWeight(asked), None) => !asked.are_kept_in(&Weights::NONE),
         (
             Value::Bytes(Limit::At(Amount::Number(Size(asked)))),
-            Value::Bytes(Limit::At(Amount::Number(Size(kept)))),
+            Some(Value::Bytes(Limit::At(Amount::Number(Size(kept))))),
         ) => asked / PAGE != kept / PAGE,
-        (Value::List(asked), Value::List(kept)) => members(asked) != members(kept),
-        (asked, kept) => asked != kept,
+        (Value::List(asked), Some(Value::List(kept))) => members(asked) != members(kept),
+        (asked, kept) => kept.is_some_and(|kept| asked != kept),
     }
 }
 
@@ -169,7 +195,7 @@ pub(crate) const DELEGATE: &str = "run as root, or in a group that is delegated 
 
 /// Writes to a file of a group, which is not created where it is missing: a filesystem of groups refuses
 /// that by another name.
-pub(crate) fn put(file: &Path, value: &str) -> io::Result<()> {
+pub(crate) fn put(file: &Path, value: &str) -> std::io::Result<()> {
     OpenOptions::new().write(true).open(file)?.write_all(value.as_bytes())
 }
 

@@ -14,7 +14,7 @@ use crate::value::{Cores, Form, Value};
 pub(crate) struct Key {
     pub(crate) name: &'static str,
     pub(crate) form: Form,
-    /// The controller that it belongs to; `cgroup` is none.
+    /// The controller that it belongs to, by its name on v2; `cgroup` is none.
     pub(crate) controller: &'static str,
 }
 
@@ -23,7 +23,7 @@ const fn key(name: &'static str, form: Form, controller: &'static str) -> Key {
 }
 
 /// All settings, in the order in which they are shown.
-pub(crate) const KEYS: [Key; 15] = [
+pub(crate) const KEYS: [Key; 20] = [
     key("mem", Form::Bytes, "memory"),
     key("swap", Form::Bytes, "memory"),
     key("mem.high", Form::Bytes, "memory"),
@@ -39,6 +39,11 @@ pub(crate) const KEYS: [Key; 15] = [
     key("pids", Form::Count, "pids"),
     key("oom.group", Form::Switch, "memory"),
     key("freeze", Form::Switch, "freezer"),
+    key("io.read", Form::Rate, "io"),
+    key("io.write", Form::Rate, "io"),
+    key("io.riops", Form::Iops, "io"),
+    key("io.wiops", Form::Iops, "io"),
+    key("io.weight", Form::IoWeight, "io"),
 ];
 
 fn find(name: &str) -> Option<&'static Key> {

@@ -4,6 +4,13 @@ use std::{fmt, str::FromStr, time::Duration};
 
 use chain::{Limit, Size, Span};
 
+use crate::{
+    device::{BY_DEVICE, Device},
+    each::Each,
+    io,
+    io_weight::Weights,
+};
+
 /// Processor time in microseconds for each [`Cores::PERIOD`]: 100,000 is one core.
 /// From 0.01 cores, the least that the kernel takes (min_cfs_quota_period in kernel/sched/core.c),
 /// to 100,000 cores; typed with up to five decimals, or in percent of one core.
@@ -143,6 +150,12 @@ pub enum Value {
     Switch(bool),
     /// Numbers and ranges of processors or memory nodes, as cpuset(7) writes them ("List format").
     List(String),
+    /// Bytes in a second, of each device.
+    Rate(Each<Device, Limit<Size>>),
+    /// Operations in a second, of each device.
+    Iops(Each<Device, Limit<u32>>),
+    /// Shares of what devices can do.
+    IoWeight(Weights),
 }
 
 impl Value {
@@ -185,6 +198,9 @@ pub(crate) enum Form {
     Weight,
     Switch,
     List,
+    Rate,
+    Iops,
+    IoWeight,
 }
 
 impl Form {
@@ -195,9 +211,11 @@ impl Form {
             Self::Cores => "CORES",
             Self::Count => "N",
             Self::Time => "TIME",
-            Self::Weight => "WEIGHT",
+            Self::Weight | Self::IoWeight => "WEIGHT",
             Self::Switch => "0|1",
             Self::List => "LIST",
+            Self::Rate => "DEV:SIZE",
+            Self::Iops => "DEV:N",
         }
     }
 
@@ -227,6 +245,9 @@ impl Form {
                     Err("not a list; write numbers and ranges with commas, such as 0-3,7".into())
                 }
             }
+            Self::Rate => Each::parse(text, Device::parse, io::rate, BY_DEVICE).map(Value::Rate),
+            Self::Iops => Each::parse(text, Device::parse, io::iops, BY_DEVICE).map(Value::Iops),
+            Self::IoWeight => Weights::parse(text).map(Value::IoWeight),
         }
     }
 }
@@ -241,12 +262,15 @@ impl fmt::Display for Value {
             Self::Weight(weight) => weight.fmt(f),
             Self::Switch(on) => f.write_str(if *on { "1" } else { "0" }),
             Self::List(list) => list.fmt(f),
+            Self::Rate(each) => each.fmt(f),
+            Self::Iops(each) => each.fmt(f),
+            Self::IoWeight(weights) => weights.fmt(f),
         }
     }
 }
 
 /// A whole number, of digits only.
-fn whole(text: &str) -> Option<u64> {
+pub(crate) fn whole(text: &str) -> Option<u64> {
     text.bytes().all(|byte| byte.is_ascii_digit()).then(|| text.parse().ok()).flatten()
 }
 
@@ -278,6 +302,13 @@ mod tests {
         assert_eq!("12.5%".parse(), Ok(Cores(12_500)));
         assert_eq!(Form::Time.parse("1.5ms").map(|time| time.to_string()), Ok("1500us".into()));
         assert_eq!("25%".parse::<Amount<Size>>().map(|part| part.to_string()), Ok("25%".into()));
+        for text in ["8:0:50M", "/dev/vda:1K,8:0:max", "/a:b:c:2"] {
+            assert_eq!(Form::Rate.parse(text).map(|each| each.to_string()), Ok(text.into()));
+        }
+        assert_eq!(
+            Form::Iops.parse("/dev/vda:100,.:max").map(|each| each.to_string()),
+            Ok("/dev/vda:100,.:max".into())
+        );
         let Ok(Amount::Part(half)) = "50%".parse::<Amount<Count>>() else { panic!("a part") };
         assert_eq!(half.of(u64::MAX), u64::MAX / 2);
     }
@@ -295,6 +326,12 @@ mod tests {
             (Form::Weight, &["0", "10001", "", "-1", "max"]),
             (Form::Switch, &["", "yes", "2", "01"]),
             (Form::List, &["", ",", "1,", "a", "3-1", "1-", "-1", "1 2", "70000"]),
+            (
+                Form::Rate,
+                &["", "8:0", "8:0:", ":1M", "8:0:1", "8:0:0", "8:0:1Q", "8:0:5%", "8:0:1M,", "8:0:1M,8:0:2M"],
+            ),
+            (Form::Rate, &["8:0:18446744073709551615", "/a,b:1M"]),
+            (Form::Iops, &["8:0:0", "8:0:1", "8:0:4294967295", "8:0:4294967297", "8:0:1K", "8:0:-1"]),
         ];
         for (form, texts) in all {
             for text in texts {
@@ -316,7 +353,7 @@ mod tests {
 
         #[test]
         fn no_input_panics(text in "\\PC*", number in "[0-9.%,-]{0,30}") {
-            for form in [Form::Bytes, Form::Cores, Form::Count, Form::Time, Form::Weight, Form::Switch, Form::List] {
+            for form in [Form::Bytes, Form::Cores, Form::Count, Form::Time, Form::Weight, Form::Switch, Form::List, Form::Rate, Form::Iops, Form::IoWeight] {
                 let _ = form.parse(&text);
                 let _ = form.parse(&number);
             }

@@ -4,14 +4,10 @@ use std::io::Write;
 
 use chain_testing::{ORDINARY_USER, Scene, on_v2, skip};
 
-const NAME: &str = "chainbox-test";
-/// Shows a named group's own settings, and what runs in it, a line for each.
-const SHOWN: &str = "shown() { \
-        cg-set --name $1 | awk -v own=$1 '\
-            !NF { below = 1 } \
-            !below && $NF == own && $2 != \"max\" { print $1 \"=\" $2 } \
-            below && /^ *[0-9]/ { print \"process=\" $1, $2 }'; \
-    }";
+use common::{NAME, SHOWN};
+
+mod common;
+
 /// Gives the group below $own to the ordinary user (cgroups(7), "Cgroups delegation").
 const DELEGATE: &str = "cd $own/chainbox-test; \
                         for file in . cgroup.procs cgroup.threads cgroup.subtree_control; do \

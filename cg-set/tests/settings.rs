@@ -2,7 +2,9 @@
 
 use chain_testing::{Scene, on_v2, skip};
 
-const NAME: &str = "chainbox-test";
+use common::{NAME, SHOWN};
+
+mod common;
 
 #[test]
 fn what_is_set_is_what_the_group_has() {
@@ -10,7 +12,7 @@ fn what_is_set_is_what_the_group_has() {
     let both = "mem=64M swap=8M mem.low=4M cpu=0.5 cpu.period=50ms cpu.weight=200 cpu.burst=5ms cpus=0 mems=0 pids=40 freeze=1";
     let more = if on_v2() { " mem.high=60M mem.min=1M oom.group=1 cpu.idle=0" } else { "" };
     let script = format!(
-        "cg-set --name {NAME} {both}{more}; cg-set --name {NAME} | awk '!NF {{ exit }} NR > 1 {{ print $1 \"=\" $2 }}' | sort; cg-set --name {NAME} freeze=0; \
+        "{SHOWN}; cg-set --name {NAME} {both}{more}; shown {NAME} | sort; cg-set --name {NAME} freeze=0; \
          cg-set --name {NAME} | grep -c freeze; cg-set --name {NAME} --remove"
     );
     let mut lines: Vec<_> = both.split(' ').chain(more.split_whitespace()).collect();

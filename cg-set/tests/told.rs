@@ -3,7 +3,9 @@
 use chain_testing::Scene;
 use serde_json::Value;
 
-const NAME: &str = "chainbox-test";
+use common::NAME;
+
+mod common;
 
 /// The report of a command that `words` hold.
 fn report(scene: &Scene, words: &[&str]) -> Value {
