@@ -22,6 +22,7 @@ mod report;
 mod room;
 mod settings;
 mod show;
+mod undo;
 mod usage;
 mod v1;
 mod v2;
@@ -43,6 +44,7 @@ use alarm::Alarm;
 use group::Group;
 use hierarchy::{Hierarchies, Version};
 use room::Who;
+use undo::Undo;
 use usage::{MEASURED, Used};
 
 /// NEXT held to limits.
@@ -59,6 +61,7 @@ pub struct CgSet {
     /// The group's name below the caller's own.
     group_name: String,
     group: Group,
+    undo: Option<Undo>,
     doors: Vec<File>,
     before: hits::Before,
     alarm: Option<Alarm>,
@@ -80,6 +83,7 @@ impl CgSet {
             hierarchies: None,
             group_name: String::new(),
             group: Group::default(),
+            undo: None,
             doors: Vec::new(),
             before: hits::Before::default(),
             alarm: None,
@@ -180,6 +184,7 @@ impl Link for CgSet {
             name.as_str().clone_into(&mut self.group_name);
             self.group = named::open(hierarchies, name, &self.resolved)?;
             self.group.make()?;
+            self.undo = Some(Undo::before(&self.resolved, &self.group));
         } else {
             let name = format!("{}{}.{}", args::TRANSIENT, std::process::id(), process::own_start_time()?);
             let mut needed = limits::controllers(&self.resolved);
@@ -231,7 +236,12 @@ impl Link for CgSet {
                 ours.kill_all()?;
                 ours.remove()?;
             }
-            (Some(_), Ending::NotRun) => self.group.unmake()?,
+            (Some(_), Ending::NotRun) => {
+                if let Some(undo) = &self.undo {
+                    undo.undo(&self.group);
+                }
+                self.group.unmake()?;
+            }
             (Some(_), _) => {}
         }
         told

@@ -92,16 +92,11 @@ pub(crate) fn controllers(settings: &Settings) -> BTreeSet<String> {
 /// on stderr if the kernel kept another value.
 pub(crate) fn apply(settings: &Settings, group: &Group) -> Result<()> {
     for (key, value) in settings.given() {
-        let Some((version, dir)) = group.place(key.controller) else { continue };
+        if group.place(key.controller).is_none() {
+            continue;
+        }
         let setting = format!("{}={value}", key.name);
-        let set = match (value, version) {
-            (Value::Rate(each), _) => io::set(key.name, each, |rate| rate.0, version, dir),
-            (Value::Iops(each), _) => io::set(key.name, each, u64::from, version, dir),
-            (Value::IoWeight(weights), _) => weights.set(version, dir),
-            (_, Version::V1) => v1::set(key.name, settings, dir),
-            (_, Version::V2) => v2::set(key.name, settings, dir),
-        };
-        set.map_err(|error| error.within(&setting))?;
+        set(key.name, settings, group).map_err(|error| error.within(&setting))?;
         let kept = get_key(key, group);
         if differs(value, kept.as_ref()) {
             let kept = kept.map_or("the default".into(), |kept| kept.to_string());
@@ -114,6 +109,19 @@ pub(crate) fn apply(settings: &Settings, group: &Group) -> Result<()> {
             .map_err(|error| error.within(&format!("{}={}", raw.file, raw.value)))?;
     }
     Ok(())
+}
+
+/// Writes the setting of this name to a group, without the words of the setting in its errors.
+pub(crate) fn set(name: &str, settings: &Settings, group: &Group) -> Result<()> {
+    let place = Settings::controller_of(name).and_then(|controller| group.place(controller));
+    let (Some((version, dir)), Some(value)) = (place, settings.get(name)) else { return Ok(()) };
+    match (value, version) {
+        (Value::Rate(each), _) => io::set(name, each, |rate| rate.0, version, dir),
+        (Value::Iops(each), _) => io::set(name, each, u64::from, version, dir),
+        (Value::IoWeight(weights), _) => weights.set(version, dir),
+        (_, Version::V1) => v1::set(name, settings, dir),
+        (_, Version::V2) => v2::set(name, settings, dir),
+    }
 }
 
 /// What the kernel has for each setting of a group, where the group has a directory for it and the

@@ -6,7 +6,7 @@ use chain::{Error, Result};
 
 use crate::{
     args::GroupName, group::Group, hierarchy::Hierarchies, limits, list, process, room::Who,
-    settings::Settings, show,
+    settings::Settings, show, undo::Undo,
 };
 
 /// What to do with a named group when there is no command to run in it.
@@ -108,11 +108,13 @@ fn change(
         }
         return chain::print(&steps).map(drop);
     }
-    let changed = group
-        .make()
+    let made = group.make();
+    let undo = Undo::before(settings, &group);
+    let changed = made
         .and_then(|()| limits::apply(settings, &group))
         .and_then(|()| pids.iter().try_for_each(|pid| group.move_in(*pid)));
     if changed.is_err() {
+        undo.undo(&group);
         // Only what was not there before goes; why the change failed matters more than this.
         let _ = group.unmake();
     }

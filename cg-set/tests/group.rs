@@ -280,3 +280,20 @@ fn other_users_processes_are_moved_out_of_the_way_only_if_that_is_asked_for() {
     let said = String::from_utf8_lossy(&run.get_output().stderr).into_owned();
     assert!(said.contains(" in it is another user's; --move-self moves it too, to a group below"), "{said}");
 }
+
+#[test]
+fn a_change_that_fails_half_way_leaves_what_was_there() {
+    let scene = Scene::new();
+    // The kernel refuses a process that is not there last, and memory that is in use before that.
+    let script = format!(
+        "{SHOWN}; cg-set --name {NAME} mem=64M swap=1M pids=10 cpu.weight=50; \
+         cg-set --name {NAME} mem=32M pids=20 cpu=0.5 cpu.weight=70 freeze=1 cpus=999 && echo changed; shown {NAME}; \
+         cg-set --name {NAME} mem=32M pids=20 cpu=0.5 cpu.weight=70 -- no-such-command; shown {NAME}; \
+         cg-set --name {NAME} pids=11 -- true; shown {NAME}; cg-set --name {NAME} --remove"
+    );
+    let run = scene.script(&script).assert().success();
+    let before = "mem=64M\nswap=1M\ncpu.weight=50\npids=10\n";
+    let shown = String::from_utf8_lossy(&run.get_output().stdout).into_owned();
+    // A tree in which it has got a directory meanwhile, and lost it again, is not shown.
+    assert_eq!(shown, before.repeat(2) + &before.replace("10", "11"));
+}

@@ -1,0 +1,85 @@
+//! What a named group had before it was changed, which it gets back if the change fails half-way or the
+//! command cannot be run.
+
+use std::path::PathBuf;
+
+use chain::{Limit, Size};
+
+use crate::{
+    device::Device,
+    each::Each,
+    group::Group,
+    limits::{self, put, read_text},
+    settings::Settings,
+    value::{Amount, Value},
+};
+
+/// The settings that are about to be changed, and what they are.
+#[derive(Debug)]
+pub(crate) struct Undo {
+    names: Vec<&'static str>,
+    before: Settings,
+    files: Vec<(PathBuf, String)>,
+}
+
+impl Undo {
+    /// Remembers what `settings` will change.
+    pub(crate) fn before(settings: &Settings, group: &Group) -> Self {
+        let mut before = limits::read(group);
+        let mut names = Vec::new();
+        for (key, value) in settings.given() {
+            let old = old(key.name, value, before.get(key.name));
+            before = before.with(key.name, old);
+            // Swap is set together with memory, where there is a limit on that.
+            let with_mem = key.name == "swap" && before.get("mem").is_some();
+            names.push(if with_mem { "mem" } else { key.name });
+        }
+        let file = |raw: &crate::settings::Raw| {
+            let (_, dir) = group.place(raw.controller())?;
+            Some((dir.join(&raw.file), read_text(dir, &raw.file)?))
+        };
+        Self { names, before, files: settings.raw().iter().filter_map(file).collect() }
+    }
+
+    /// Puts it back as far as that can be done: why the change failed matters more.
+    pub(crate) fn undo(&self, group: &Group) {
+        for (file, text) in self.files.iter().rev() {
+            let _ = put(file, text);
+        }
+        for name in self.names.iter().rev() {
+            let _ = limits::set(name, &self.before, group);
+        }
+    }
+}
+
+/// What a setting was: as `before` says, or as in every new group.
+fn old(name: &str, given: &Value, before: Option<&Value>) -> Option<Value> {
+    match (given, before) {
+        (Value::Rate(given), Some(Value::Rate(before))) => Some(Value::Rate(lifted(given, Some(before)))),
+        (Value::Rate(given), _) => Some(Value::Rate(lifted(given, None))),
+        (Value::Iops(given), Some(Value::Iops(before))) => Some(Value::Iops(lifted(given, Some(before)))),
+        (Value::Iops(given), _) => Some(Value::Iops(lifted(given, None))),
+        (_, Some(before)) => Some(before.clone()),
+        (Value::Bytes(_), None) if matches!(name, "mem.low" | "mem.min") => {
+            Some(Value::Bytes(Limit::At(Amount::Number(Size(0)))))
+        }
+        (Value::Bytes(_), None) => Some(Value::Bytes(Limit::Max)),
+        (Value::Cores(_), None) => Some(Value::Cores(Limit::Max)),
+        (Value::Count(_), None) => Some(Value::Count(Limit::Max)),
+        (Value::Time(_), None) if name == "cpu.burst" => Some(Value::micros(0)),
+        (Value::Weight(_), None) => Some(Value::Weight(100)),
+        (Value::Switch(_), None) => Some(Value::Switch(false)),
+        // On v2 an empty line is that of the group above.
+        (Value::List(_), None) => Some(Value::List("\n".into())),
+        _ => None,
+    }
+}
+
+/// The limits of the devices that are given, as they were.
+fn lifted<V: Copy + PartialEq>(
+    given: &Each<Device, Limit<V>>,
+    before: Option<&Each<Device, Limit<V>>>,
+) -> Each<Device, Limit<V>> {
+    let was = |device: &Device| before.and_then(|before| before.get(device)).copied().unwrap_or(Limit::Max);
+    Each::found(given.iter().map(|(device, _)| (device.clone(), was(device)))).unwrap_or(Each::none())
+}
