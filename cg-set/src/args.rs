@@ -33,6 +33,7 @@ Settings: mem=SIZE    memory and swap together: 4M, 1G, 25%, max; swap=SIZE is s
           pids=N      processes and threads at once: 100, max
           io.read=DEV:SIZE  bytes a second: /dev/vda:50M, 8:0:max; io.write= io.riops= io.wiops=
           mem.high= mem.low= mem.min= cpu.weight= cpu.idle= cpus= mems= io.weight= oom.group= freeze=
+          hugetlb.2MB=SIZE rdma=ADAPTER:hca_handle=N,hca_object=N misc=RESOURCE:N
           CONTROLLER.FILE=VALUE, the kernel's own
 Example:  cg-set mem=64M cpu=0.5 pids=32 -- make test")]
 #[expect(clippy::struct_excessive_bools, reason = "each is a flag of the command line")]

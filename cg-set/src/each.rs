@@ -60,7 +60,16 @@ impl<K: PartialEq + fmt::Display, V> Each<K, V> {
     }
 }
 
-impl<K: PartialEq + fmt::Display, V: PartialEq> Each<K, Limit<V>> {
+impl<K: PartialEq + fmt::Display, V: PartialOrd> Each<K, Limit<V>> {
+    /// Whether one of the things is held to less by this than by `other`.
+    pub(crate) fn are_less_than(&self, other: &Self) -> bool {
+        self.iter().any(|(thing, limit)| match (limit, other.get(thing)) {
+            (Limit::At(one), Some(Limit::At(two))) => one < two,
+            (Limit::At(_), None | Some(Limit::Max)) => true,
+            (Limit::Max, _) => false,
+        })
+    }
+
     /// Whether the kernel has these limits among its own, where `max` is none.
     pub(crate) fn are_kept_in(&self, kept: &Self) -> bool {
         self.iter().all(|(thing, limit)| match kept.get(thing) {

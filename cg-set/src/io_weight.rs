@@ -110,6 +110,17 @@ impl Weights {
         (found.all.is_some() || found.own.is_some()).then_some(found)
     }
 
+    /// What a group had of these, by what it had of all.
+    pub(crate) fn before(&self, all: &Self) -> Self {
+        let was = |disk: &Device| all.own.as_ref().and_then(|own| own.get(disk)).copied();
+        let given = || self.own.iter().flat_map(Each::iter).map(|(disk, _)| disk);
+        // With bfq, a change of the one for all devices undoes those of single ones.
+        let undone = all.own.iter().flat_map(Each::iter).map(|(disk, _)| disk);
+        let undone = undone.filter(|disk| self.all.is_some() && !given().any(|given| given == *disk));
+        let own = given().chain(undone).map(|disk| (disk.clone(), was(disk).unwrap_or(Self::DEFAULT)));
+        Self { all: self.all.map(|_| all.all.unwrap_or(Self::DEFAULT)), own: Each::found(own) }
+    }
+
     /// Whether the kernel has what was asked for, but for bfq's rounding.
     pub(crate) fn are_kept_in(&self, kept: &Self) -> bool {
         let same = |asked, kept| asked == kept || to_bfq(asked) == to_bfq(kept);

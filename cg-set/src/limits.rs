@@ -15,10 +15,12 @@ use crate::{
     each::Each,
     group::Group,
     hierarchy::{Hierarchies, Version},
-    io,
+    hugetlb, io,
     io_weight::Weights,
+    misc,
     oom::Whose,
-    settings::{KEYS, Key, Settings},
+    rdma,
+    settings::{Key, Settings, find, keys},
     v1, v2,
     value::{Amount, Count, Form, Value},
 };
@@ -51,7 +53,7 @@ pub(crate) fn resolve(settings: &Settings, hierarchies: &Hierarchies) -> Result<
                 let pids = u32::try_from(part.of(pids_here(own))).unwrap_or(u32::MAX).max(1);
                 Value::Count(Limit::At(Amount::Number(Count(pids))))
             }
-            value => in_place(key, value, version, own).map_err(|error| error.within(&setting))?,
+            value => as_here(key, value, version, own).map_err(|error| error.within(&setting))?,
         };
         resolved = resolved.with(key.name, Some(number));
     }
@@ -67,14 +69,18 @@ pub(crate) fn ends_whole_group(settings: &Settings, hierarchies: &Hierarchies) -
     is_on_v1 && settings.get("oom.group") == Some(&Value::Switch(true))
 }
 
-/// Values that name a thing of this machine.
-fn in_place(key: &Key, value: &Value, version: Version, own: &Path) -> Result<Value> {
+/// Finds the things that a value names, and refuses those that this machine does not have.
+fn as_here(key: Key, value: &Value, version: Version, own: &Path) -> Result<Value> {
     match value {
-        Value::Rate(each) => io::resolve(key.name, each, version, own).map(Value::Rate),
-        Value::Iops(each) => io::resolve(key.name, each, version, own).map(Value::Iops),
-        Value::IoWeight(weights) => weights.resolve(version, own).map(Value::IoWeight),
-        value => Ok(value.clone()),
+        Value::Rate(each) => return io::resolve(key.name, each, version, own).map(Value::Rate),
+        Value::Iops(each) => return io::resolve(key.name, each, version, own).map(Value::Iops),
+        Value::IoWeight(weights) => return weights.resolve(version, own).map(Value::IoWeight),
+        Value::Rdma(each) => rdma::check(each, own)?,
+        Value::Misc(each) => misc::check(each, own)?,
+        _ if key.form == Form::HugePages => hugetlb::check(key)?,
+        _ => {}
     }
+    Ok(value.clone())
 }
 
 /// The controllers in whose trees a group of these settings needs a directory. cpuacct counts what cpu
@@ -113,12 +119,15 @@ pub(crate) fn apply(settings: &Settings, group: &Group) -> Result<()> {
 
 /// Writes the setting of this name to a group, without the words of the setting in its errors.
 pub(crate) fn set(name: &str, settings: &Settings, group: &Group) -> Result<()> {
-    let place = Settings::controller_of(name).and_then(|controller| group.place(controller));
-    let (Some((version, dir)), Some(value)) = (place, settings.get(name)) else { return Ok(()) };
+    let (Some(key), Some(value)) = (find(name), settings.get(name)) else { return Ok(()) };
+    let Some((version, dir)) = group.place(key.controller) else { return Ok(()) };
     match (value, version) {
         (Value::Rate(each), _) => io::set(name, each, |rate| rate.0, version, dir),
         (Value::Iops(each), _) => io::set(name, each, u64::from, version, dir),
         (Value::IoWeight(weights), _) => weights.set(version, dir),
+        (Value::Rdma(each), _) => rdma::set(each, dir),
+        (Value::Misc(each), _) => misc::set(each, dir),
+        (Value::Bytes(bytes), _) if key.form == Form::HugePages => hugetlb::set(key, *bytes, version, dir),
         (_, Version::V1) => v1::set(name, settings, dir),
         (_, Version::V2) => v2::set(name, settings, dir),
     }
@@ -127,18 +136,24 @@ pub(crate) fn set(name: &str, settings: &Settings, group: &Group) -> Result<()> 
 /// What the kernel has for each setting of a group, where the group has a directory for it and the
 /// setting is not as in every new group.
 pub(crate) fn read(group: &Group) -> Settings {
-    KEYS.iter().fold(Settings::default(), |settings, key| settings.with(key.name, get_key(key, group)))
+    keys().fold(Settings::default(), |settings, name| {
+        let value = get(&name, group);
+        settings.with(&name, value)
+    })
 }
 
 /// What the kernel has for the setting of this name, as [`read`] tells it.
 pub(crate) fn get(name: &str, group: &Group) -> Option<Value> {
-    KEYS.iter().find(|key| key.name == name).and_then(|key| get_key(key, group))
+    find(name).and_then(|key| get_key(key, group))
 }
 
-fn get_key(key: &Key, group: &Group) -> Option<Value> {
+fn get_key(key: Key, group: &Group) -> Option<Value> {
     let (version, dir) = group.place(key.controller)?;
     match (key.form, version) {
         (Form::Rate | Form::Iops, _) => io::get(key.name, version, dir),
+        (Form::HugePages, _) => hugetlb::get(key, version, dir),
+        (Form::Rdma, _) => rdma::get(dir),
+        (Form::Misc, _) => misc::get(dir),
         (Form::IoWeight, _) => Weights::get(version, dir).map(Value::IoWeight),
         (_, Version::V1) => v1::get(key.name, dir),
         (_, Version::V2) => v2::get(key.name, dir),
@@ -152,6 +167,10 @@ fn differs(asked: &Value, kept: Option<&Value>) -> bool {
         (Value::Rate(asked), Some(Value::Rate(kept))) => !asked.are_kept_in(kept),
         (Value::Iops(asked), Some(Value::Iops(kept))) => !asked.are_kept_in(kept),
         (Value::IoWeight(asked), Some(Value::IoWeight(kept))) => !asked.are_kept_in(kept),
+        (Value::Misc(asked), Some(Value::Misc(kept))) => !asked.are_kept_in(kept),
+        (Value::Misc(asked), None) => !asked.are_kept_in(&Each::none()),
+        (Value::Rdma(asked), Some(Value::Rdma(kept))) => !rdma::is_kept_in(asked, kept),
+        (Value::Rdma(asked), None) => !rdma::is_kept_in(asked, &Each::none()),
         (Value::Rate(asked), None) => !asked.are_kept_in(&Each::none()),
         (Value::Iops(asked), None) => !asked.are_kept_in(&Each::none()),
         (Value::IoWeight(asked), None) => !asked.are_kept_in(&Weights::NONE),

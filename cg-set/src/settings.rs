@@ -7,23 +7,37 @@ use std::{
 
 use chain::{Error, Result, text};
 
-use crate::value::{Cores, Form, Value};
+use crate::{
+    hugetlb,
+    value::{Cores, Form, Value},
+};
 
 /// A setting, independent of the version of cgroups.
-#[derive(Debug)]
-pub(crate) struct Key {
-    pub(crate) name: &'static str,
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Key<'a> {
+    /// As it is typed; where it ends in `SIZE` in [`KEYS`], it stands for a setting of each size.
+    pub(crate) name: &'a str,
     pub(crate) form: Form,
     /// The controller that it belongs to, by its name on v2; `cgroup` is none.
     pub(crate) controller: &'static str,
 }
 
-const fn key(name: &'static str, form: Form, controller: &'static str) -> Key {
+const fn key(name: &'static str, form: Form, controller: &'static str) -> Key<'static> {
     Key { name, form, controller }
 }
 
+impl Key<'_> {
+    /// Whether it is the one for a setting of this name.
+    fn stands_for(&self, name: &str) -> bool {
+        match self.name.strip_suffix("SIZE").map(|stem| name.strip_prefix(stem)) {
+            None => self.name == name,
+            Some(size) => size.is_some_and(is_word),
+        }
+    }
+}
+
 /// All settings, in the order in which they are shown.
-pub(crate) const KEYS: [Key; 20] = [
+pub(crate) const KEYS: [Key; 23] = [
     key("mem", Form::Bytes, "memory"),
     key("swap", Form::Bytes, "memory"),
     key("mem.high", Form::Bytes, "memory"),
@@ -44,10 +58,22 @@ pub(crate) const KEYS: [Key; 20] = [
     key("io.riops", Form::Iops, "io"),
     key("io.wiops", Form::Iops, "io"),
     key("io.weight", Form::IoWeight, "io"),
+    key("hugetlb.SIZE", Form::HugePages, "hugetlb"),
+    key("rdma", Form::Rdma, "rdma"),
+    key("misc", Form::Misc, "misc"),
 ];
 
-fn find(name: &str) -> Option<&'static Key> {
-    KEYS.iter().find(|key| key.name == name)
+/// The setting of this name.
+pub(crate) fn find(name: &str) -> Option<Key<'_>> {
+    KEYS.iter().find(|key| key.stands_for(name)).map(|key| Key { name, ..*key })
+}
+
+/// All settings that there are here.
+pub(crate) fn keys() -> impl Iterator<Item = String> {
+    KEYS.iter().flat_map(|key| match key.form {
+        Form::HugePages => hugetlb::names(),
+        _ => vec![key.name.to_owned()],
+    })
 }
 
 /// A file of the kernel's own name, written as it is.
@@ -68,7 +94,7 @@ impl Raw {
 /// The limits that were asked for. What is not in it is left as it is.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Settings {
-    values: BTreeMap<&'static str, Value>,
+    values: BTreeMap<String, Value>,
     raw: Vec<Raw>,
 }
 
@@ -98,7 +124,7 @@ impl Settings {
             return Ok(());
         };
         let value = key.form.parse(value).map_err(|why| Some(Error::new(word, why)))?;
-        match self.values.entry(key.name) {
+        match self.values.entry(name.to_owned()) {
             Entry::Occupied(_) => Err(refuse("given twice")),
             Entry::Vacant(place) => {
                 place.insert(value);
@@ -114,14 +140,14 @@ impl Settings {
 
     /// Adds a setting whose value [`Settings::value_of`] has parsed.
     #[must_use]
-    pub fn with(mut self, name: &'static str, value: Option<Value>) -> Self {
-        self.values.extend(value.map(|value| (name, value)));
+    pub fn with(mut self, name: &str, value: Option<Value>) -> Self {
+        self.values.extend(value.map(|value| (name.to_owned(), value)));
         self
     }
 
     /// The place of a setting in [`KEYS`].
     pub(crate) fn rank(name: &str) -> Option<usize> {
-        KEYS.iter().position(|key| key.name == name)
+        KEYS.iter().position(|key| key.stands_for(name))
     }
 
     /// The controller of a setting.
@@ -147,8 +173,11 @@ impl Settings {
     }
 
     /// What is set, in the order of [`KEYS`].
-    pub(crate) fn given(&self) -> impl Iterator<Item = (&'static Key, &Value)> {
-        KEYS.iter().filter_map(|key| Some((key, self.values.get(key.name)?)))
+    pub(crate) fn given(&self) -> impl Iterator<Item = (Key<'_>, &Value)> {
+        KEYS.iter().flat_map(|key| {
+            let of_key = self.values.iter().filter(|(name, _)| key.stands_for(name));
+            of_key.map(|(name, value)| (Key { name, ..*key }, value))
+        })
     }
 
     pub(crate) fn raw(&self) -> &[Raw] {
@@ -176,10 +205,11 @@ fn unknown(word: &str) -> Error {
 
 /// Whether it can be the name of one of the kernel's files: two words or more with dots between them.
 fn is_file(name: &str) -> bool {
-    let is_word = |word: &str| {
-        !word.is_empty() && word.bytes().all(|byte| byte.is_ascii_alphanumeric() || byte == b'_')
-    };
     name.contains('.') && name.split('.').all(is_word)
+}
+
+fn is_word(word: &str) -> bool {
+    !word.is_empty() && word.bytes().all(|byte| byte.is_ascii_alphanumeric() || byte == b'_')
 }
 
 #[cfg(test)]
@@ -194,7 +224,7 @@ mod tests {
     #[test]
     fn what_is_typed_is_what_is_printed() {
         let words = "mem=4M swap=max mem.high=25% cpu=1.5 cpu.weight=200 cpus=0-1,3 pids=100 oom.group=1 \
-                     memory.swappiness=10 hugetlb.2MB.max=4M";
+                     hugetlb.1GB=1G hugetlb.2MB=64M memory.swappiness=10 hugetlb.2MB.max=4M";
         let printed: Vec<_> = parse(words).expect("parses").words();
         let expected: Vec<_> = words.split_whitespace().map(OsString::from).collect();
         assert_eq!(printed, expected);
@@ -202,9 +232,20 @@ mod tests {
 
     #[test]
     fn what_makes_no_sense_is_refused() {
-        for words in
-            ["", "mem", "mem=", "mem=1M mem=1M", "foo=1", "=1", "a..b=1", ".=1", "../x=1", "a.b=1 a.b=2"]
-        {
+        for words in [
+            "",
+            "mem",
+            "mem=",
+            "mem=1M mem=1M",
+            "foo=1",
+            "=1",
+            "a..b=1",
+            ".=1",
+            "../x=1",
+            "a.b=1 a.b=2",
+            "hugetlb.2MB=1M hugetlb.2MB=2M",
+            "hugetlb.2MB=5%",
+        ] {
             assert!(parse(words).is_err(), "{words}");
         }
     }

@@ -18,7 +18,7 @@ use crate::{
 /// A limit on the group or on one above it.
 #[derive(Debug)]
 struct Bound {
-    setting: &'static str,
+    setting: String,
     value: Value,
     /// Which group has it, seen from the caller's own: `jobs`, `.`, `..`.
     group: String,
@@ -27,7 +27,8 @@ struct Bound {
 }
 
 /// The settings that hold for a group where they are less on one above it.
-const INHERITED: [&str; 5] = ["mem", "mem.high", "cpu", "pids", "freeze"];
+const INHERITED: [&str; 9] =
+    ["mem", "mem.high", "cpu", "pids", "freeze", "io.read", "io.write", "io.riops", "io.wiops"];
 /// Those that are shown without a limit too, for what is used.
 const ALWAYS: [(&str, Value); 3] = [
     ("mem", Value::Bytes(Limit::Max)),
@@ -51,7 +52,7 @@ fn bounds(name: &str, group: Group) -> Vec<Bound> {
             };
             if holds {
                 let (value, group) = (value.clone(), name.clone());
-                found.push(Bound { setting: key.name, value, group, now, used });
+                found.push(Bound { setting: key.name.to_owned(), value, group, now, used });
             }
         }
         if is_own {
@@ -60,14 +61,14 @@ fn bounds(name: &str, group: Group) -> Vec<Bound> {
             };
             for (setting, value) in ALWAYS {
                 if is_there(setting) && !found.iter().any(|bound| bound.setting == setting) {
-                    found.push(Bound { setting, value, group: name.clone(), now, used });
+                    found.push(Bound { setting: setting.to_owned(), value, group: name.clone(), now, used });
                 }
             }
         }
         is_own = false;
         level = group.above().map(|above| (above_name(&name), above));
     }
-    found.sort_by_key(|bound| Settings::rank(bound.setting));
+    found.sort_by_key(|bound| Settings::rank(&bound.setting));
     found
 }
 
@@ -101,7 +102,7 @@ pub(crate) fn table(name: &str, group: Group) -> String {
     ]);
     for bound in bounds(name, group) {
         let (now, peak, hits) = usage_of(&bound);
-        limits.add([bound.setting.into(), bound.value.to_string(), now, peak, hits, bound.group]);
+        limits.add([bound.setting, bound.value.to_string(), now, peak, hits, bound.group]);
     }
     let mut running = Table::new([Column::Right("PID"), Column::Left("COMMAND")]);
     for process in &processes {
@@ -115,7 +116,7 @@ pub(crate) fn table(name: &str, group: Group) -> String {
 fn usage_of(bound: &Bound) -> (String, String, String) {
     let bytes = |bytes: Option<u64>| or_dash(bytes.map(approximate));
     let Bound { now, used, .. } = bound;
-    match bound.setting {
+    match bound.setting.as_str() {
         "mem" => (bytes(now.memory_bytes), bytes(used.memory_peak_bytes), or_dash(used.hits.mem)),
         "mem.high" => (bytes(now.memory_bytes), bytes(used.memory_peak_bytes), or_dash(used.hits.mem_high)),
         "cpu" => (or_dash(used.cpu_usec().map(seconds)), "-".into(), or_dash(used.hits.cpu)),
@@ -150,7 +151,7 @@ struct Shown<'a> {
 
 #[derive(Serialize)]
 struct Entry {
-    setting: &'static str,
+    setting: String,
     value: String,
     group: String,
 }
@@ -181,6 +182,8 @@ impl Value {
             (Self::Count(Limit::At(Amount::Number(one))), Self::Count(Limit::At(Amount::Number(two)))) => {
                 one.0 < two.0
             }
+            (Self::Rate(one), Self::Rate(two)) => one.are_less_than(two),
+            (Self::Iops(one), Self::Iops(two)) => one.are_less_than(two),
             (_, other) => other.is_no_limit(),
         }
     }
@@ -205,6 +208,10 @@ mod tests {
     fn a_limit_above_binds_if_it_is_less() {
         let mem = |text: &str| crate::value::Form::Bytes.parse(text).expect("a size");
         assert!(mem("4M").is_less_than(&mem("max")) && mem("4M").is_less_than(&mem("8M")));
+        let io = |text: &str| crate::value::Form::Rate.parse(text).expect("rates");
+        assert!(io("8:0:2M,8:16:2M").is_less_than(&io("8:0:1M")));
+        assert!(io("8:0:1M,8:16:1M").is_less_than(&io("8:0:2M,8:16:1M")));
+        assert!(!io("8:0:2M").is_less_than(&io("8:0:1M,8:16:1M")));
         assert!(!mem("8M").is_less_than(&mem("8M")) && !mem("8M").is_less_than(&mem("4M")));
     }
 }

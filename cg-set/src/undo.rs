@@ -1,15 +1,16 @@
 //! What a named group had before it was changed, which it gets back if the change fails half-way or the
 //! command cannot be run.
 
-use std::path::PathBuf;
+use std::{fmt, path::PathBuf};
 
 use chain::{Limit, Size};
 
 use crate::{
-    device::Device,
     each::Each,
     group::Group,
+    io_weight::Weights,
     limits::{self, put, read_text},
+    rdma,
     settings::Settings,
     value::{Amount, Value},
 };
@@ -17,7 +18,7 @@ use crate::{
 /// The settings that are about to be changed, and what they are.
 #[derive(Debug)]
 pub(crate) struct Undo {
-    names: Vec<&'static str>,
+    names: Vec<String>,
     before: Settings,
     files: Vec<(PathBuf, String)>,
 }
@@ -32,7 +33,7 @@ impl Undo {
             before = before.with(key.name, old);
             // Swap is set together with memory, where there is a limit on that.
             let with_mem = key.name == "swap" && before.get("mem").is_some();
-            names.push(if with_mem { "mem" } else { key.name });
+            names.push(if with_mem { "mem" } else { key.name }.to_owned());
         }
         let file = |raw: &crate::settings::Raw| {
             let (_, dir) = group.place(raw.controller())?;
@@ -59,6 +60,14 @@ fn old(name: &str, given: &Value, before: Option<&Value>) -> Option<Value> {
         (Value::Rate(given), _) => Some(Value::Rate(lifted(given, None))),
         (Value::Iops(given), Some(Value::Iops(before))) => Some(Value::Iops(lifted(given, Some(before)))),
         (Value::Iops(given), _) => Some(Value::Iops(lifted(given, None))),
+        (Value::Misc(given), Some(Value::Misc(before))) => Some(Value::Misc(lifted(given, Some(before)))),
+        (Value::Misc(given), _) => Some(Value::Misc(lifted(given, None))),
+        (Value::Rdma(given), Some(Value::Rdma(before))) => Some(Value::Rdma(rdma::before(given, before))),
+        (Value::Rdma(given), _) => Some(Value::Rdma(rdma::before(given, &Each::none()))),
+        (Value::IoWeight(given), Some(Value::IoWeight(before))) => {
+            Some(Value::IoWeight(given.before(before)))
+        }
+        (Value::IoWeight(given), _) => Some(Value::IoWeight(given.before(&Weights::NONE))),
         (_, Some(before)) => Some(before.clone()),
         (Value::Bytes(_), None) if matches!(name, "mem.low" | "mem.min") => {
             Some(Value::Bytes(Limit::At(Amount::Number(Size(0)))))
@@ -75,11 +84,11 @@ fn old(name: &str, given: &Value, before: Option<&Value>) -> Option<Value> {
     }
 }
 
-/// The limits of the devices that are given, as they were.
-fn lifted<V: Copy + PartialEq>(
-    given: &Each<Device, Limit<V>>,
-    before: Option<&Each<Device, Limit<V>>>,
-) -> Each<Device, Limit<V>> {
-    let was = |device: &Device| before.and_then(|before| before.get(device)).copied().unwrap_or(Limit::Max);
+/// The limits of the things that are given, as they were.
+fn lifted<K: Clone + PartialEq + fmt::Display, V: Copy + PartialEq>(
+    given: &Each<K, Limit<V>>,
+    before: Option<&Each<K, Limit<V>>>,
+) -> Each<K, Limit<V>> {
+    let was = |device: &K| before.and_then(|before| before.get(device)).copied().unwrap_or(Limit::Max);
     Each::found(given.iter().map(|(device, _)| (device.clone(), was(device)))).unwrap_or(Each::none())
 }

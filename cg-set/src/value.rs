@@ -9,6 +9,8 @@ use crate::{
     each::Each,
     io,
     io_weight::Weights,
+    misc,
+    rdma::{self, Adapter},
 };
 
 /// Processor time in microseconds for each [`Cores::PERIOD`]: 100,000 is one core.
@@ -156,6 +158,10 @@ pub enum Value {
     Iops(Each<Device, Limit<u32>>),
     /// Shares of what devices can do.
     IoWeight(Weights),
+    /// Handles and objects of adapters for remote memory.
+    Rdma(Each<String, Adapter>),
+    /// Resources that are counted by number.
+    Misc(Each<String, Limit<u64>>),
 }
 
 impl Value {
@@ -201,13 +207,16 @@ pub(crate) enum Form {
     Rate,
     Iops,
     IoWeight,
+    HugePages,
+    Rdma,
+    Misc,
 }
 
 impl Form {
     /// What stands after the `=` in help and errors.
     pub(crate) fn takes(self) -> &'static str {
         match self {
-            Self::Bytes => "SIZE",
+            Self::Bytes | Self::HugePages => "SIZE",
             Self::Cores => "CORES",
             Self::Count => "N",
             Self::Time => "TIME",
@@ -216,6 +225,8 @@ impl Form {
             Self::List => "LIST",
             Self::Rate => "DEV:SIZE",
             Self::Iops => "DEV:N",
+            Self::Rdma => "ADAPTER:hca_handle=N,hca_object=N",
+            Self::Misc => "RESOURCE:N",
         }
     }
 
@@ -248,6 +259,15 @@ impl Form {
             Self::Rate => Each::parse(text, Device::parse, io::rate, BY_DEVICE).map(Value::Rate),
             Self::Iops => Each::parse(text, Device::parse, io::iops, BY_DEVICE).map(Value::Iops),
             Self::IoWeight => Weights::parse(text).map(Value::IoWeight),
+            Self::HugePages => {
+                let bytes: Limit<Size> = text.parse()?;
+                Ok(Value::Bytes(match bytes {
+                    Limit::Max => Limit::Max,
+                    Limit::At(size) => Limit::At(Amount::Number(size)),
+                }))
+            }
+            Self::Rdma => rdma::parse(text).map(Value::Rdma),
+            Self::Misc => misc::parse(text).map(Value::Misc),
         }
     }
 }
@@ -265,6 +285,8 @@ impl fmt::Display for Value {
             Self::Rate(each) => each.fmt(f),
             Self::Iops(each) => each.fmt(f),
             Self::IoWeight(weights) => weights.fmt(f),
+            Self::Rdma(each) => each.fmt(f),
+            Self::Misc(each) => each.fmt(f),
         }
     }
 }

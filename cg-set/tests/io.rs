@@ -226,3 +226,18 @@ fn a_weight_is_kept_by_whatever_gives_shares() {
     let said = String::from_utf8_lossy(&run.get_output().stderr).into_owned();
     assert!(said.ends_with(&format!("echo bfq > /sys/dev/block/{number}/queue/scheduler\n")), "{said}");
 }
+
+#[test]
+fn a_change_that_fails_half_way_leaves_what_was_there() {
+    let scene = Scene::new();
+    let disk = Disk::new(&scene);
+    disk.set_scheduler("bfq");
+    let number = &disk.number;
+    let script = format!(
+        "{SHOWN}; cg-set --name {NAME} io.read={number}:1M io.weight=50,{number}:60; \
+         cg-set --name {NAME} io.read={number}:2M io.wiops={number}:100 io.weight=70 io.no_such_file=1 && echo changed; \
+         shown {NAME}; cg-set --name {NAME} --remove"
+    );
+    let run = scene.script(&script).assert().success();
+    run.stdout(format!("io.read={number}:1M\nio.weight=50,{number}:60\n"));
+}
