@@ -4,7 +4,7 @@ use std::{
     collections::{BTreeMap, BTreeSet},
     fmt,
     fs::{self, DirBuilder, File, OpenOptions, Permissions},
-    io::{ErrorKind, Write},
+    io::{self, ErrorKind, Write},
     os::{
         fd::OwnedFd,
         unix::fs::{DirBuilderExt, PermissionsExt},
@@ -19,7 +19,7 @@ use nix::errno::Errno;
 use crate::{
     dead::{self, Claim},
     hierarchy::{CORE, Hierarchies, Version},
-    limits::{DELEGATE, put},
+    limits::{DELEGATE, put, read_text},
     process::Process,
     room::{self, Who},
     usage::MEASURED,
@@ -217,14 +217,15 @@ impl Group {
     /// v2 has those only that the one above it shares out (cgroups(7), "Cgroups v2 subtree control"). If
     /// one is missing all are shared out that there are, for groups that are made in this one.
     fn share_out(&self, dir: &Path) -> Result<()> {
-        let Some(above) = dir.parent() else { return Ok(()) };
-        let file = above.join("cgroup.subtree_control");
-        let Ok(shared) = fs::read_to_string(&file) else { return Ok(()) };
-        let is_missing = |controller: &&str| !shared.split_whitespace().any(|name| name == *controller);
         let needed = self.dirs.keys().map(String::as_str).filter(|controller| {
             !CORE.contains(controller) && self.has_controller_in(controller, Version::V2, dir)
         });
-        let missing: Vec<_> = needed.filter(is_missing).collect();
+        let needed: Vec<_> = needed.collect();
+        let Some(above) = dir.parent().filter(|_| !needed.is_empty()) else { return Ok(()) };
+        let file = above.join("cgroup.subtree_control");
+        let Ok(shared) = fs::read_to_string(&file) else { return Ok(()) };
+        let is_missing = |controller: &&str| !shared.split_whitespace().any(|name| name == *controller);
+        let missing: Vec<_> = needed.into_iter().filter(is_missing).collect();
         if missing.is_empty() {
             return Ok(());
         }
@@ -278,27 +279,22 @@ impl Group {
         self.v2().map(open).transpose().map(|dir| dir.map(OwnedFd::from))
     }
 
-    /// Opens the files through which a process joins, all or those of one version. Writing 0 moves the
-    /// writer with all its threads (cgroups(7)); the right to do so is that of the opener (Linux 5.16).
-    pub(crate) fn doors(&self, version: Option<Version>) -> Result<Vec<File>> {
-        let open = |dir: PathBuf| {
-            let procs = dir.join("cgroup.procs");
-            OpenOptions::new().write(true).open(&procs).doing(|| format!("open {}", procs.display()))
+    /// Opens the files of v1 through which a process that has one thread joins: writing 0 to one moves the
+    /// writer (cgroups(7)); the right to do so is that of the opener (Linux 5.16). A thread that moves itself
+    /// need not keep all others on the machine from forking and ending meanwhile (Linux 5.5), which takes up
+    /// to some milliseconds, but who has been given a group may have been given the other file alone.
+    pub(crate) fn doors(&self) -> Result<Vec<File>> {
+        let is_v1 = |dir: &&PathBuf| {
+            self.dirs.values().any(|(version, place)| *version == Version::V1 && place == *dir)
         };
-        self.places()
-            .into_iter()
-            .filter(|dir| version.is_none_or(|version| self.is_of(version, dir)))
-            .map(open)
-            .collect()
-    }
-
-    fn is_of(&self, version: Version, dir: &Path) -> bool {
-        self.dirs.values().any(|(of, place)| *of == version && place == dir)
+        let open = |dir: &PathBuf| open_to_write(&dir.join("tasks")).or_else(|_| open_procs(dir));
+        self.places().iter().filter(is_v1).map(open).collect()
     }
 
     /// Moves a running process in, with all its threads.
     pub(crate) fn move_in(&self, pid: i32) -> Result<()> {
-        for mut door in self.doors(None)? {
+        let doors: Vec<_> = self.places().iter().map(|dir| open_procs(dir)).collect::<Result<_>>()?;
+        for mut door in doors {
             door.write_all(pid.to_string().as_bytes())
                 .doing(|| format!("move process {pid} into the group"))
                 .remedy(Errno::ESRCH, "it has ended")
@@ -405,6 +401,15 @@ impl Group {
         }
     }
 
+    /// Removes the group and kills what is in it. Mostly that is nobody, which the kernel says by removing it.
+    pub(crate) fn end(&self) -> Result<()> {
+        if self.places().iter().try_for_each(|dir| remove_dir(dir)).is_ok() {
+            return Ok(());
+        }
+        self.kill_all()?;
+        self.remove()
+    }
+
     /// Removes the group's directories and the groups below them. It must have no processes.
     pub(crate) fn remove(&self) -> Result<()> {
         for dir in self.places() {
@@ -426,6 +431,15 @@ impl fmt::Display for Group {
     fn fmt(&self, f: &mut fmt::Formatter) -> fmt::Result {
         self.places().first().map_or(Ok(()), |dir| dir.display().fmt(f))
     }
+}
+
+fn open_procs(dir: &Path) -> Result<File> {
+    let procs = dir.join("cgroup.procs");
+    open_to_write(&procs).doing(|| format!("open {}", procs.display()))
+}
+
+fn open_to_write(file: &Path) -> io::Result<File> {
+    OpenOptions::new().write(true).open(file)
 }
 
 /// Stops a group of v1, so that nothing in it can fork away from who kills it. The kernel does so step by step,
@@ -458,7 +472,7 @@ fn remove_dir(dir: &Path) -> Result<()> {
 }
 
 fn processes_in(dir: &Path) -> Vec<i32> {
-    let list = fs::read_to_string(dir.join("cgroup.procs")).unwrap_or_default();
+    let list = read_text(dir, "cgroup.procs").unwrap_or_default();
     list.lines().filter_map(|line| line.parse().ok()).collect()
 }
 

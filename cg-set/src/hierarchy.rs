@@ -16,7 +16,10 @@ use chain::{
     mountinfo::{self, Mount},
 };
 
-use crate::room::{self, Who};
+use crate::{
+    limits::{read_made_up, read_text},
+    room::{self, Who},
+};
 
 /// The two interfaces to groups (cgroups(7)).
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -39,7 +42,7 @@ impl Hierarchy {
     /// On v2 each group says which it can have.
     fn with_controllers(mut self) -> Self {
         if self.version == Version::V2 {
-            let controllers = fs::read_to_string(self.own.join("cgroup.controllers")).unwrap_or_default();
+            let controllers = read_text(&self.own, "cgroup.controllers").unwrap_or_default();
             self.controllers = controllers.split_whitespace().map(str::to_owned).collect();
         }
         self
@@ -58,7 +61,7 @@ pub(crate) struct Hierarchies {
 impl Hierarchies {
     /// Reads /proc/self/cgroup and /proc/self/mountinfo (cgroups(7), proc_pid_mountinfo(5)).
     pub(crate) fn read(moving: Who) -> Result<Self> {
-        let read = |file: &str| fs::read(file).doing(|| format!("find the cgroups in {file}"));
+        let read = |file: &str| read_made_up(Path::new(file)).doing(|| format!("find the cgroups in {file}"));
         let trees = parse(&read("/proc/self/cgroup")?, &read("/proc/self/mountinfo")?);
         let trees = trees.into_iter().map(Hierarchy::with_controllers).collect();
         Ok(Self { trees, moving: Some(moving) })

@@ -27,6 +27,11 @@ impl Before {
             log: memory.map(|_| KernelLog::from_now()),
         }
     }
+
+    /// The same for a group that nobody has been in.
+    pub(crate) fn anybody(group: &Group) -> Self {
+        Self { log: group.place("memory").map(|_| KernelLog::from_now()), ..Self::default() }
+    }
 }
 
 /// A line for each limit that was run into since then.

@@ -46,7 +46,7 @@ use chain::{Birth, Doing, Ended, Ending, Launch, Link, Result};
 
 use alarm::Alarm;
 use group::Group;
-use hierarchy::{Hierarchies, Version};
+use hierarchy::Hierarchies;
 use room::Who;
 use undo::Undo;
 use usage::{MEASURED, Used};
@@ -198,7 +198,10 @@ impl Link for CgSet {
             self.group_name = self.group.make_fresh(hierarchies, &name, |tree| needed.contains(tree))?;
         }
         limits::apply(&self.resolved, &self.group)?;
-        self.before = hits::Before::now(&self.group);
+        self.before = match self.name {
+            Some(_) => hits::Before::now(&self.group),
+            None => hits::Before::anybody(&self.group),
+        };
         if limits::ends_whole_group(&self.resolved, hierarchies) {
             self.alarm = Alarm::set(&self.group)?;
         }
@@ -207,7 +210,7 @@ impl Link for CgSet {
             self.started = Some(Instant::now());
         }
         birth.cgroup = self.group.cradle()?;
-        self.doors = self.group.doors(Some(Version::V1))?;
+        self.doors = self.group.doors()?;
         Ok(())
     }
 
@@ -235,11 +238,7 @@ impl Link for CgSet {
     fn after(&mut self, ended: &Ended) -> Result<()> {
         let told = self.tell(ended);
         match (&self.name, ended.ending) {
-            (None, _) => {
-                let ours = self.group.ours();
-                ours.kill_all()?;
-                ours.remove()?;
-            }
+            (None, _) => self.group.ours().end()?,
             (Some(_), Ending::NotRun) => {
                 if let Some(undo) = &self.undo {
                     undo.undo(&self.group);

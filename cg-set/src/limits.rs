@@ -3,8 +3,8 @@
 
 use std::{
     collections::BTreeSet,
-    fs::{self, OpenOptions},
-    io::Write,
+    fs::{self, File, OpenOptions},
+    io::{Read, Write},
     path::Path,
 };
 
@@ -235,8 +235,17 @@ pub(crate) fn write(dir: &Path, file: &str, value: &str) -> Result<()> {
         .remedy(Errno::EACCES, DELEGATE)
 }
 
+/// Reads a file that the kernel makes up when it is read. It has no size to ask for, as fs::read would, and
+/// most of them fit in a page.
+pub(crate) fn read_made_up(file: &Path) -> std::io::Result<Vec<u8>> {
+    let mut text = Vec::with_capacity(4096);
+    File::open(file)?.take(u64::MAX).read_to_end(&mut text)?;
+    Ok(text)
+}
+
 pub(crate) fn read_text(dir: &Path, file: &str) -> Option<String> {
-    fs::read_to_string(dir.join(file)).ok().map(|text| text.trim().to_owned())
+    let text = read_made_up(&dir.join(file)).ok()?;
+    Some(str::from_utf8(&text).ok()?.trim().to_owned())
 }
 
 pub(crate) fn read_number(dir: &Path, file: &str) -> Option<u64> {

@@ -91,8 +91,8 @@ fn swap(settings: &Settings) -> Limit<Amount<Size>> {
     }
 }
 
-/// The kernel refuses a memory limit above that of memory and swap at every moment, so going up the
-/// one for both is written first, and going down last.
+/// The kernel refuses a memory limit above that of memory and swap at every moment. If it does, the one for
+/// both goes up first, else last.
 fn set_memory(dir: &Path, memory: Limit<Amount<Size>>, swap: Limit<Amount<Size>>) -> Result<()> {
     let both = match (memory, swap) {
         (Limit::At(Amount::Number(Size(memory))), Limit::At(Amount::Number(Size(swap)))) => {
@@ -100,20 +100,17 @@ fn set_memory(dir: &Path, memory: Limit<Amount<Size>>, swap: Limit<Amount<Size>>
         }
         _ => Limit::Max,
     };
-    let goes_up = match both {
-        Limit::At(Amount::Number(Size(bytes))) => {
-            read_number(dir, MEMORY_AND_SWAP).is_some_and(|now| bytes >= now)
-        }
-        _ => true,
-    };
-    let mut order = [(MEMORY, memory), (MEMORY_AND_SWAP, both)];
-    if goes_up {
-        order.reverse();
-    }
-    order.into_iter().try_for_each(|(file, limit)| {
+    let set = |file, limit| {
         write(dir, file, &bytes(limit))
             .remedy(Errno::EBUSY, "the group uses more than that now, and it cannot be freed")
-    })
+    };
+    match set(MEMORY, memory) {
+        Err(error) if error.errno() == Some(Errno::EINVAL) => {
+            set(MEMORY_AND_SWAP, both)?;
+            set(MEMORY, memory)
+        }
+        done => done.and_then(|()| set(MEMORY_AND_SWAP, both)),
+    }
 }
 
 /// The kernel refuses a quota that is too large for the period at every moment, so there is none

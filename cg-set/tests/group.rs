@@ -137,6 +137,24 @@ fn an_ordinary_user_works_in_a_delegated_group() {
     assert!(own.starts_with("cg-set."), "{output}");
 }
 
+/// On v1 a process is moved by `tasks` where that may be written.
+#[test]
+fn an_ordinary_user_joins_a_group_of_which_only_the_list_of_processes_was_delegated() {
+    if std::path::Path::new("/sys/fs/cgroup/cgroup.controllers").exists() {
+        return;
+    }
+    let scene = Scene::new();
+    scene.script_as_user("true").assert().success();
+    let inner = "cg-set --name low -- bash -c 'own=$(group pids); echo ${own##*/}; cat $own/pids.max'";
+    let script = format!(
+        "set -e; cg-set --name {NAME}/low pids=7; own=$(group pids); chown {ORDINARY_USER} $own/{NAME}/low/cgroup.procs; \
+         cg-set --name {NAME} -- setpriv --reuid {ORDINARY_USER} --regid {ORDINARY_USER} --clear-groups \
+         env PATH={}:$PATH {inner}; cg-set --name {NAME} --remove",
+        scene.path("bin").display()
+    );
+    scene.script(&script).assert().success().stdout("low\n7\n");
+}
+
 #[test]
 fn two_of_the_same_pid_in_two_pid_namespaces_do_not_collide() {
     let scene = Scene::new();

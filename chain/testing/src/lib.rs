@@ -14,5 +14,5 @@ pub use holder::{Holder, namespace};
 pub use leftovers::Leftovers;
 pub use machine::{on_v2, skip};
 pub use running::{Running, last_descendant_is};
-pub use scene::{ORDINARY_USER, Scene, wait_until};
+pub use scene::{ORDINARY_USER, Scene, slowness, wait_until};
 pub use terminal::Terminal;

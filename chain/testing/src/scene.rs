@@ -38,11 +38,14 @@ const GROUP: &str = r#"() {
     echo "${path%/}"
 }"#;
 
-/// Longer than any test takes on a busy machine; a tool that hangs fails its test. CHAINBOX_SLOW says
-/// how many times slower a machine is that is not a real one.
+/// Longer than any test takes on a busy machine; a tool that hangs fails its test.
 pub(crate) fn time_limit() -> Duration {
-    let times = env::var("CHAINBOX_SLOW").map_or(1, |times| times.parse().expect("a number"));
-    times * Duration::from_mins(1)
+    slowness() * Duration::from_mins(1)
+}
+
+/// How many times slower this machine is than a real one, as CHAINBOX_SLOW says.
+pub fn slowness() -> u32 {
+    env::var("CHAINBOX_SLOW").map_or(1, |times| times.parse().expect("a number"))
 }
 
 /// The place of one test. Only one scene is open at a time on the machine, in all test programs:
