@@ -2,49 +2,83 @@
 
 use chain_testing::Scene;
 
-#[test]
-fn a_busy_loop_gets_the_part_of_a_core_that_it_may_have() {
+/// How many thousandths of a core this many busy loops get under `cpu=0.25`: by the group's own account of
+/// processor time over three seconds of the clock, both read from outside, where nobody is held up.
+fn share_of(busy: u32) -> i64 {
     let scene = Scene::new();
-    // The group's own account of processor time, over two seconds of the clock, both read together.
     let measure = r#"
         used() {
-            if [ -e $1/cpuacct.usage ]; then cat $1/cpuacct.usage; else
-                while read key value; do [ $key != usage_usec ] || echo ${value}000; done < $1/cpu.stat
+            if [ -e $group/cpuacct.usage ]; then read used < $group/cpuacct.usage; used=$((used / 1000)); else
+                while read key value; do [ $key != usage_usec ] || used=$value; done < $group/cpu.stat
             fi
         }
-        group=$(group cpuacct)
-        (while :; do :; done) &
-        now() { read up _ < /proc/uptime; echo "${up/./}0000000 $(used $group)"; }
-        read t0 u0 < <(now)
-        read -t 2 _ <> <(:)
-        read t1 u1 < <(now)
+        mkfifo ready
+        cg-set --name chainbox-test cpu=0.25 -- bash -c '
+            for ((i = 0; i < $1; i++)); do (while :; do :; done) & done; echo >ready; wait
+        ' bash $BUSY & tool=$!
+        read < ready
+        group=$(group cpuacct)/chainbox-test
+        used; u0=$used t0=${EPOCHREALTIME//[.,]/}
+        read -t 3 <> ready
+        used; u1=$used t1=${EPOCHREALTIME//[.,]/}
+        cg-set --name chainbox-test --remove --kill
+        wait $tool
         echo $(( 1000 * (u1 - u0) / (t1 - t0) ))
     "#;
-    let run = scene.tool("cg-set").args(["cpu=0.5", "--", "bash", "-c", measure]).assert().success();
-    let share: i32 = String::from_utf8_lossy(&run.get_output().stdout).trim().parse().expect("a number");
-    assert!((425..=575).contains(&share), "{share} thousandths of a core instead of 500");
+    let run = scene.script(measure).env("BUSY", busy.to_string()).assert().success();
+    String::from_utf8_lossy(&run.get_output().stdout).trim().parse().expect("a number")
+}
+
+/// Within a tenth. Less may be others' doing, who use the machine too, so that is looked at again; more may not.
+#[track_caller]
+fn is_held(busy: u32) {
+    let mut shares = Vec::new();
+    while shares.len() < 3 && shares.last().is_none_or(|share| *share < 225) {
+        shares.push(share_of(busy));
+    }
+    let last = shares.last().expect("one");
+    assert!((225..=275).contains(last), "{shares:?} thousandths of a core instead of 250");
+}
+
+#[test]
+fn a_busy_process_gets_the_part_of_a_core_that_it_may_have() {
+    is_held(1);
+}
+
+#[test]
+fn eight_busy_processes_get_the_same_together() {
+    is_held(8);
 }
 
 #[test]
 fn a_fork_past_the_limit_fails() {
     let scene = Scene::new();
-    let script = "while :; do sleep 1000 & done";
-    let run = scene.tool("cg-set").args(["pids=20", "--", "busybox", "sh", "-c", script]).assert().failure();
-    let output = String::from_utf8_lossy(&run.get_output().stderr).into_owned();
-    assert!(output.contains("can't fork: Resource temporarily unavailable"), "{output}");
+    let script = "n=1; while :; do sleep 1000 & n=$((n + 1)); echo $n; done";
+    let run = scene.tool("cg-set").args(["pids=50", "--", "busybox", "sh", "-c", script]).assert().failure();
+    let output = run.get_output();
+    let [counted, said] = [&output.stdout, &output.stderr].map(|text| String::from_utf8_lossy(text));
+    assert_eq!(counted.lines().last(), Some("50"));
+    assert!(said.contains("can't fork: Resource temporarily unavailable"), "{said}");
 }
 
 #[test]
-fn a_fork_bomb_stops_at_the_limit_and_is_gone_afterwards() {
+fn a_fork_bomb_fails_and_the_machine_does_not() {
     // That the limit holds is shown by the test above, with processes that do nothing.
     a_fork_past_the_limit_fails();
     let scene = Scene::new();
-    let bomb = "group=$1; \
-                bomb() { bomb | bomb & }; (bomb) 2>/dev/null; \
+    // Says so when a fork has failed, and stays until others have forked outside.
+    let bomb = "bomb() { bomb | bomb & }; (bomb) 2>/dev/null; \
                 hits=0; while [ $hits = 0 ]; do \
-                    read n < $group/pids.current; [ $n -le 32 ] || echo passed $n; \
-                    read key hits < $group/pids.events; \
-                done; echo held";
-    let start = ["pids=32", "--", "bash", "-c", "exec busybox sh -c \"$0\" sh $(group pids)", bomb];
-    scene.tool("cg-set").args(start).assert().stdout("held\n");
+                    read n < $1/pids.current; [ $n -le 50 ] || echo passed $n; \
+                    read key hits < $1/pids.events; \
+                done; echo it failed; read line < go";
+    let script = "mkfifo go; \
+                  cg-set pids=50 -- bash -c 'exec busybox sh -c \"$BOMB\" sh $(group pids)' 2>/dev/null | { \
+                      read -r line; echo $line; \
+                      for i in {1..100}; do /bin/true || echo failed; done; echo others do not; \
+                      echo >go; cat; \
+                  }";
+    let run = scene.script(script).env("BOMB", bomb).assert().success();
+    // The scene finds a process or a group that is left.
+    run.stdout("it failed\nothers do not\n");
 }
