@@ -3,17 +3,19 @@
 
 use std::{
     ffi::{OsStr, OsString},
-    fmt,
+    mem::take,
     os::unix::ffi::OsStrExt,
 };
 
 use chain::{Error, Job, Operands, Options, Result, Tool, text};
-use clap::{
-    Parser,
-    builder::{OsStringValueParser, TypedValueParser},
-};
+use clap::Parser;
 
-use crate::{Account, CgSet, Settings, list, named, room::Who, settings};
+use crate::{
+    Account, CgSet, GroupName, Settings, list,
+    named::{self, Task},
+    room::Who,
+    settings,
+};
 
 /// Hold a command to cgroup limits
 #[derive(Debug, Parser)]
@@ -82,180 +84,113 @@ struct Place {
 }
 
 impl Place {
-    fn own(&self) -> Who {
+    fn whose(&self) -> Who {
         if self.move_self { Who::All } else { Who::Own }
+    }
+
+    /// A named group from the caller's own on.
+    fn full_name(&self) -> Option<GroupName> {
+        let name = self.name.as_ref()?;
+        Some(self.parent.as_ref().map_or_else(|| name.clone(), |parent| parent.join(name)))
     }
 }
 
-impl Tool for Args {
-    fn job(self) -> Result<Job> {
-        let with_pids = !self.pids.is_empty();
+/// What follows the options.
+struct Words {
+    settings: Settings,
+    pids: Vec<i32>,
+    next: Vec<OsString>,
+}
+
+impl Words {
+    /// After `pids` that options gave, numbers among the settings are pids too.
+    fn split(words: Vec<OsString>, mut pids: Vec<i32>) -> Result<Self> {
+        let with_pids = !pids.is_empty();
         let is_pid = |word: &OsStr| with_pids && word.as_bytes().iter().all(u8::is_ascii_digit);
         let is_setting = |word: &OsStr| is_pid(word) || word.as_bytes().contains(&b'=');
-        if let Some(word) = self.words.iter().find(|word| !is_setting(word))
+        if let Some(word) = words.iter().find(|word| !is_setting(word))
             && let Some(form) = word.to_str().and_then(settings::form_of)
         {
             return Err(Error::new(word.display().to_string(), "not a setting")
                 .hint(format!("write {form}, or -- before a command of this name")));
         }
-        let operands = Operands::split(self.words, |_, word| is_setting(word))?;
+        let operands = Operands::split(words, |_, word| is_setting(word))?;
         let (more_pids, settings): (Vec<_>, Vec<_>) = operands.settings.iter().partition(|word| is_pid(word));
-        let settings = Settings::parse(settings)?;
-        let mut pids = self.pids;
         for pid in more_pids {
             pids.push(parse_pid(text("pid", pid)?)?);
         }
-        let who = self.place.own();
-        let name = match (self.place.name, &self.place.parent) {
-            (Some(name), Some(parent)) => Some(parent.join(&name)),
-            (name, _) => name,
-        };
-
-        if !operands.next.is_empty() {
-            let alone = [
-                (with_pids, "--pid"),
-                (self.remove, "--remove"),
-                (self.list, "--list"),
-                (self.json, "--json"),
-            ];
-            if let Some((_, option)) = alone.into_iter().find(|(given, _)| *given) {
-                return Err(Error::new(option, "this does not go with a command"));
-            }
-            if name.is_none() && settings.is_empty() && !self.account.is_wanted() {
-                return Err(nothing_set());
-            }
-            let link = match name {
-                Some(name) => CgSet::named(name, settings),
-                None => CgSet::transient(settings).below(self.place.parent),
-            };
-            return Ok(Job::Launch {
-                links: vec![Box::new(link.moving(who).told(self.account))],
-                next: operands.next,
-                options: self.options,
-            });
-        }
-        if self.account.is_wanted() {
-            return Err(Error::new("--report, --stat", "no command to tell of").hint("name one after --"));
-        }
-        let task = if self.list {
-            if !settings.is_empty() {
-                return Err(Error::new("--list", "this takes no settings"));
-            }
-            let name = name.or(self.place.parent);
-            let wish = list::Wish { json: self.json, watch: self.watch };
-            return Ok(Job::Do(Box::new(move || named::list(name.as_ref(), wish))));
-        } else if self.remove {
-            named::Task::Remove { kill: self.kill }
-        } else if with_pids || !settings.is_empty() && name.is_some() {
-            named::Task::Change { settings: settings.clone(), pids }
-        } else {
-            named::Task::Show { json: self.json }
-        };
-        let Some(name) = name else {
-            // As for every other tool, if only the command is missing.
-            let next = operands.next;
-            if settings.is_empty() {
-                return Err(nothing_set());
-            }
-            return Ok(Job::Launch {
-                links: vec![Box::new(CgSet::transient(settings))],
-                next,
-                options: self.options,
-            });
-        };
-        if !settings.is_empty() && (self.remove || self.json) {
-            let option = if self.remove { "--remove" } else { "--json" };
-            return Err(Error::new(option, "this takes no settings"));
-        }
-        let dry_run = self.options.dry_run;
-        Ok(Job::Do(Box::new(move || named::carry_out(&name, &task, who, dry_run))))
+        Ok(Self { settings: Settings::parse(settings)?, pids, next: operands.next })
     }
 }
 
-fn nothing_set() -> Error {
-    Error::new("no settings", "").hint("name a limit, such as mem=64M")
+impl Tool for Args {
+    fn job(mut self) -> Result<Job> {
+        let words = Words::split(take(&mut self.words), take(&mut self.pids))?;
+        self.check(&words)?;
+        let name = self.place.full_name();
+        if words.next.is_empty() && self.list {
+            let top = name.or(self.place.parent);
+            let wish = list::Wish { json: self.json, watch: self.watch };
+            return Ok(Job::Do(Box::new(move || named::list(top.as_ref(), wish))));
+        }
+        let whose = self.place.whose();
+        match name {
+            Some(name) if words.next.is_empty() => {
+                let task = if self.remove {
+                    Task::Remove { kill: self.kill }
+                } else if words.settings.is_empty() && words.pids.is_empty() {
+                    Task::Show { json: self.json }
+                } else {
+                    Task::Change { settings: words.settings, pids: words.pids }
+                };
+                let dry_run = self.options.dry_run;
+                Ok(Job::Do(Box::new(move || named::carry_out(&name, &task, whose, dry_run))))
+            }
+            name => {
+                let link = match name {
+                    Some(name) => CgSet::named(name, words.settings),
+                    None => CgSet::transient(words.settings).below(self.place.parent),
+                };
+                let link = link.moving(whose).told(self.account);
+                Ok(Job::Launch { links: vec![Box::new(link)], next: words.next, options: self.options })
+            }
+        }
+    }
+}
+
+impl Args {
+    /// Which options go with which words.
+    fn check(&self, words: &Words) -> Result<()> {
+        let given = |options: &[(bool, &'static str)]| {
+            options.iter().find(|(given, _)| *given).map(|(_, name)| *name)
+        };
+        let shows = [(self.remove, "--remove"), (self.list, "--list"), (self.json, "--json")];
+        if !words.next.is_empty()
+            && let Some(option) = given(&shows).or_else(|| given(&[(!words.pids.is_empty(), "--pid")]))
+        {
+            return Err(Error::new(option, "this does not go with a command"));
+        }
+        if !words.settings.is_empty()
+            && let Some(option) = given(&shows)
+        {
+            return Err(Error::new(option, "this takes no settings"));
+        }
+        let is_for_command = self.place.name.is_none() && !self.list;
+        if self.json && is_for_command {
+            return Err(
+                Error::new("--json", "nothing to show").hint("add --list, or name a group with --name")
+            );
+        }
+        if is_for_command && words.settings.is_empty() && !self.account.is_wanted() {
+            return Err(Error::new("no settings", "").hint("name a limit, such as mem=64M"));
+        }
+        if !is_for_command && words.next.is_empty() && self.account.is_wanted() {
+            return Err(Error::new("--report, --stat", "no command to tell of").hint("name one after --"));
+        }
+        Ok(())
+    }
 }
 
 fn parse_pid(word: &str) -> Result<i32> {
     word.parse().ok().filter(|pid| *pid > 0).ok_or_else(|| Error::new(format!("--pid {word}"), "not a pid"))
-}
-
-/// The name of a group that stays, relative to the caller's own group: names with slashes between
-/// them. It cannot lead out of that group, nor look like a transient group.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct GroupName(String);
-
-/// How the names of transient groups begin.
-pub(crate) const TRANSIENT: &str = "cg-set.";
-
-impl GroupName {
-    /// Checks a name as it was typed.
-    pub fn parse(name: &OsStr) -> Result<Self> {
-        Self::given_with("--name", name)
-    }
-
-    fn parser(option: &'static str) -> impl TypedValueParser<Value = Self> {
-        OsStringValueParser::new()
-            .try_map(move |name: OsString| Self::given_with(option, &name).map_err(|error| error.reason()))
-    }
-
-    fn given_with(option: &str, name: &OsStr) -> Result<Self> {
-        let bad = |why: &str| Err(Error::new(format!("{option} {:?}", name.display().to_string()), why));
-        let Some(text) = name.to_str() else { return bad("not UTF-8") };
-        if text.starts_with('/') {
-            return bad("a group is named from the caller's own, not from /");
-        }
-        for part in text.split('/') {
-            match part {
-                "" => return bad("an empty name"),
-                "." | ".." => return bad("a group is named without . and .."),
-                _ if part.len() > 255 => return bad("a name has at most 255 bytes"),
-                _ if part.starts_with(TRANSIENT) => return bad("names like this are for transient groups"),
-                _ if part.chars().any(char::is_control) => return bad("a control character in a name"),
-                _ => {}
-            }
-        }
-        Ok(Self(text.to_owned()))
-    }
-
-    /// The group of this name below another.
-    fn join(&self, below: &Self) -> Self {
-        Self(format!("{self}/{below}"))
-    }
-
-    /// The name as a relative path.
-    pub fn as_str(&self) -> &str {
-        &self.0
-    }
-}
-
-impl fmt::Display for GroupName {
-    fn fmt(&self, f: &mut fmt::Formatter) -> fmt::Result {
-        f.write_str(&self.0)
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-    use proptest::prelude::*;
-
-    #[test]
-    fn a_name_cannot_lead_out_of_the_callers_group() {
-        for name in
-            ["", "/", "/a", "..", "a/..", "a/../b", "./a", "a//b", "a/", "a\nb", "cg-set.1.2", "a/cg-set.1"]
-        {
-            assert!(GroupName::parse(OsStr::new(name)).is_err(), "{name:?}");
-        }
-        for name in ["a", "a/b", "a b", "...", "ü"] {
-            assert!(GroupName::parse(OsStr::new(name)).is_ok(), "{name:?}");
-        }
-    }
-
-    proptest! {
-        #[test]
-        fn no_input_panics(value in "\\PC*") {
-            let _ = GroupName::parse(OsStr::new(&value));
-        }
-    }
 }

@@ -15,7 +15,7 @@ use nix::{
     fcntl::{Flock, FlockArg},
 };
 
-use crate::{args::TRANSIENT, group::Group, hierarchy::Hierarchies};
+use crate::{group::Group, hierarchy::Hierarchies, name::TRANSIENT};
 
 /// A group's directory that belongs to a process which lives.
 #[derive(Debug)]

@@ -10,17 +10,15 @@ use std::{
         unix::fs::{DirBuilderExt, PermissionsExt},
     },
     path::{Path, PathBuf},
-    time::{Duration, Instant},
 };
 
-use chain::{Doing, Error, Remedy, Result};
+use chain::{Doing, Remedy, Result};
 use nix::errno::Errno;
 
 use crate::{
     dead::{self, Claim},
     hierarchy::{CORE, Hierarchies, Version},
     limits::{DELEGATE, put, read_text},
-    process::Process,
     room::{self, Who},
     usage::MEASURED,
     v1,
@@ -29,12 +27,8 @@ use crate::{
 /// The v2 tree, which on a hybrid machine has no controllers, but can kill a group at once.
 const V2: &str = "cgroup";
 /// The v1 tree that can stop a group, and its file.
-const FREEZER: &str = "freezer";
-const FREEZER_STATE: &str = "freezer.state";
-/// How long the end of what was killed is waited for.
-const KILL_TIME: Duration = Duration::from_secs(5);
-/// How long a group may need to be stopped.
-const FREEZE_TIME: Duration = Duration::from_secs(1);
+pub(crate) const FREEZER: &str = "freezer";
+pub(crate) const FREEZER_STATE: &str = "freezer.state";
 /// Other groups of our name that are passed over: of other pid namespaces, of killed cg-sets.
 const MOST_NAMESAKES: u32 = 10_000;
 
@@ -317,7 +311,7 @@ impl Group {
     }
 
     /// The same for the group and all below it.
-    fn processes_below(&self) -> Vec<i32> {
+    pub(crate) fn processes_below(&self) -> Vec<i32> {
         let trees = self.dirs.values().flat_map(|(_, dir)| tree(dir));
         let mut pids: Vec<_> = trees.flat_map(|dir| processes_in(&dir)).collect();
         pids.sort_unstable();
@@ -336,69 +330,6 @@ impl Group {
             }
         }
         groups.into_iter().map(|(below, pids)| (below, pids.len())).find(|(_, count)| *count > 0)
-    }
-
-    /// Kills everything in the group and in the groups below it, and waits until it is gone.
-    pub(crate) fn kill_all(&self) -> Result<()> {
-        // Linux 5.14. At once, so that nothing can fork away from it; what follows only waits.
-        let braked = self.v2().is_some_and(|dir| fs::write(dir.join("cgroup.kill"), "1").is_ok());
-        if self.occupied().is_some()
-            && let Some((_, dir)) = self.place("pids")
-        {
-            let _ = fs::write(dir.join("pids.max"), "0");
-        }
-        let freezer = self.place(FREEZER).filter(|(version, _)| *version == Version::V1).map(|(_, dir)| dir);
-        let end = Instant::now() + KILL_TIME;
-        loop {
-            if let Some(dir) = freezer.filter(|_| !braked) {
-                freeze(dir);
-            }
-            let found = self.kill_found(end, braked);
-            // What was stopped, by us or before, dies only when it goes on.
-            if let Some(dir) = freezer {
-                thaw(dir);
-            }
-            let Some(killed) = found? else { return Ok(()) };
-            for process in &killed {
-                process.wait(end)?;
-            }
-            if killed.is_empty() {
-                std::thread::sleep(Duration::from_millis(1));
-            }
-        }
-    }
-
-    /// Sends SIGKILL to all that are in the group and below; `None` if nobody is.
-    fn kill_found(&self, end: Instant, braked: bool) -> Result<Option<Vec<Process>>> {
-        let pids = self.processes_below();
-        let Some(&first) = pids.first() else { return Ok(None) };
-        let failed = |why: String| {
-            Error::new("kill what is left in the group", why).hint(format!("the group {self} stays"))
-        };
-        if first == 0 {
-            return Err(failed("it has processes of another pid namespace".into()));
-        }
-        if Instant::now() >= end {
-            return Err(failed(format!("process {first} does not end")));
-        }
-        let mut opened = Vec::new();
-        for pid in pids {
-            opened.extend(Process::open(pid)?);
-        }
-        // A pid that was given again before it was opened is not in the group now.
-        let still = self.processes_below();
-        opened.retain(|process| still.contains(&process.pid));
-        let mut others = None;
-        for process in &opened {
-            if !process.kill()? {
-                others = Some(process.pid);
-            }
-        }
-        // What the brake has killed only needs its time.
-        match others.filter(|_| !braked) {
-            Some(pid) => Err(failed(format!("process {pid} is another user's"))),
-            None => Ok(Some(opened)),
-        }
     }
 
     /// Removes the group and kills what is in it. Mostly that is nobody, which the kernel says by removing it.
@@ -440,26 +371,6 @@ fn open_procs(dir: &Path) -> Result<File> {
 
 fn open_to_write(file: &Path) -> io::Result<File> {
     OpenOptions::new().write(true).open(file)
-}
-
-/// Stops a group of v1, so that nothing in it can fork away from who kills it. The kernel does so step by step,
-/// each time when it is asked (Documentation/admin-guide/cgroup-v1/freezer-subsystem.rst). What cannot be stopped
-/// in that time is killed as it is.
-fn freeze(dir: &Path) {
-    let state = dir.join(FREEZER_STATE);
-    let end = Instant::now() + FREEZE_TIME;
-    let _ = put(&state, "FROZEN");
-    while fs::read_to_string(&state).is_ok_and(|now| now == "FREEZING\n") && Instant::now() < end {
-        std::thread::sleep(Duration::from_millis(1));
-        let _ = put(&state, "FROZEN");
-    }
-}
-
-/// Lets a group of v1 and those below it go on.
-fn thaw(dir: &Path) {
-    for dir in tree(dir) {
-        let _ = put(&dir.join(FREEZER_STATE), "THAWED");
-    }
 }
 
 fn remove_dir(dir: &Path) -> Result<()> {

@@ -14,9 +14,11 @@ mod hugetlb;
 mod human;
 mod io;
 mod io_weight;
+mod kill;
 mod limits;
 mod list;
 mod misc;
+mod name;
 mod named;
 mod oom;
 mod process;
@@ -31,10 +33,11 @@ mod v1;
 mod v2;
 mod value;
 
-pub use args::{Args, GroupName};
+pub use args::Args;
 pub use device::Device;
 pub use each::Each;
 pub use io_weight::Weights;
+pub use name::GroupName;
 pub use rdma::Adapter;
 pub use report::Account;
 pub use settings::Settings;
@@ -190,7 +193,7 @@ impl Link for CgSet {
             self.group.make()?;
             self.undo = Some(Undo::before(&self.resolved, &self.group));
         } else {
-            let name = format!("{}{}.{}", args::TRANSIENT, std::process::id(), process::own_start_time()?);
+            let name = format!("{}{}.{}", name::TRANSIENT, std::process::id(), process::own_start_time()?);
             let mut needed = limits::controllers(&self.resolved);
             if self.account.is_wanted() {
                 needed.extend(MEASURED.map(str::to_owned));

@@ -5,7 +5,7 @@ use std::fmt::Write;
 use chain::{Error, Result};
 
 use crate::{
-    args::GroupName, group::Group, hierarchy::Hierarchies, limits, list, process, room::Who,
+    group::Group, hierarchy::Hierarchies, limits, list, name::GroupName, process, room::Who,
     settings::Settings, show, undo::Undo,
 };
 
