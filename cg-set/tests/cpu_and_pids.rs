@@ -6,7 +6,7 @@ use chain_testing::Scene;
 /// processor time over three seconds of the clock, both read from outside, where nobody is held up.
 fn share_of(busy: u32) -> i64 {
     let scene = Scene::new();
-    let measure = r#"
+    let measure = r"
         used() {
             if [ -e $group/cpuacct.usage ]; then read used < $group/cpuacct.usage; used=$((used / 1000)); else
                 while read key value; do [ $key != usage_usec ] || used=$value; done < $group/cpu.stat
@@ -24,7 +24,7 @@ fn share_of(busy: u32) -> i64 {
         cg-set --name chainbox-test --remove --kill
         wait $tool
         echo $(( 1000 * (u1 - u0) / (t1 - t0) ))
-    "#;
+    ";
     let run = scene.script(measure).env("BUSY", busy.to_string()).assert().success();
     String::from_utf8_lossy(&run.get_output().stdout).trim().parse().expect("a number")
 }
