@@ -73,8 +73,8 @@ impl Hierarchies {
         Self { trees: self.trees.into_iter().map(below).collect(), moving: None }
     }
 
-    /// The caller's own group in the tree that has a controller. `cgroup` stands for the files that each
-    /// group of v2 has, and so does `freezer` where v1 does not have it.
+    /// The caller's own group in the tree that has a controller. `cgroup` stands for what each group of v2
+    /// has, and so do `freezer` and `devices` where v1 does not have them.
     pub(crate) fn place(&self, controller: &str) -> Option<(Version, &Path)> {
         let has = |hierarchy: &&Hierarchy| hierarchy.controllers.iter().any(|name| name == controller);
         let found = self.trees.iter().find(has).map(|found| (found.version, found.own.as_path()));
@@ -149,7 +149,7 @@ fn parse(cgroup: &[u8], mountinfo: &[u8]) -> Vec<Hierarchy> {
 }
 
 /// What every group of v2 has without a controller.
-pub(crate) const CORE: [&str; 2] = ["cgroup", "freezer"];
+pub(crate) const CORE: [&str; 3] = ["cgroup", "freezer", "devices"];
 
 /// The directory of the group `path` in a mount that shows it.
 fn locate(path: &Path, mount: &Mount) -> Option<PathBuf> {

@@ -6,6 +6,7 @@ mod alarm;
 mod args;
 mod dead;
 mod device;
+mod devices;
 mod each;
 mod group;
 mod hierarchy;
@@ -35,6 +36,7 @@ mod value;
 
 pub use args::Args;
 pub use device::Device;
+pub use devices::Devices;
 pub use each::Each;
 pub use io_weight::Weights;
 pub use name::GroupName;

@@ -12,6 +12,7 @@ use chain::{Doing, Error, Limit, Remedy, Result, Size};
 use nix::errno::Errno;
 
 use crate::{
+    devices::Devices,
     each::Each,
     group::Group,
     hierarchy::{Hierarchies, Version},
@@ -75,6 +76,7 @@ fn as_here(key: Key, value: &Value, version: Version, own: &Path) -> Result<Valu
         Value::Rate(each) => return io::resolve(key.name, each, version, own).map(Value::Rate),
         Value::Iops(each) => return io::resolve(key.name, each, version, own).map(Value::Iops),
         Value::IoWeight(weights) => return weights.resolve(version, own).map(Value::IoWeight),
+        Value::Devices(devices) => return devices.numbered().map(Value::Devices),
         Value::Rdma(each) => rdma::check(each, own)?,
         Value::Misc(each) => misc::check(each, own)?,
         _ if key.form == Form::HugePages => hugetlb::check(key)?,
@@ -125,6 +127,7 @@ pub(crate) fn set(name: &str, settings: &Settings, group: &Group) -> Result<()> 
         (Value::Rate(each), _) => io::set(name, each, |rate| rate.0, version, dir),
         (Value::Iops(each), _) => io::set(name, each, u64::from, version, dir),
         (Value::IoWeight(weights), _) => weights.set(version, dir),
+        (Value::Devices(devices), _) => devices.set(version, dir),
         (Value::Rdma(each), _) => rdma::set(each, dir),
         (Value::Misc(each), _) => misc::set(each, dir),
         (Value::Bytes(bytes), _) if key.form == Form::HugePages => hugetlb::set(key, *bytes, version, dir),
@@ -152,6 +155,7 @@ fn get_key(key: Key, group: &Group) -> Option<Value> {
     match (key.form, version) {
         (Form::Rate | Form::Iops, _) => io::get(key.name, version, dir),
         (Form::HugePages, _) => hugetlb::get(key, version, dir),
+        (Form::Devices, _) => Devices::get(version, dir).map(Value::Devices),
         (Form::Rdma, _) => rdma::get(dir),
         (Form::Misc, _) => misc::get(dir),
         (Form::IoWeight, _) => Weights::get(version, dir).map(Value::IoWeight),

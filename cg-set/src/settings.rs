@@ -37,7 +37,7 @@ impl Key<'_> {
 }
 
 /// All settings, in the order in which they are shown.
-pub(crate) const KEYS: [Key; 23] = [
+pub(crate) const KEYS: [Key; 24] = [
     key("mem", Form::Bytes, "memory"),
     key("swap", Form::Bytes, "memory"),
     key("mem.high", Form::Bytes, "memory"),
@@ -58,6 +58,7 @@ pub(crate) const KEYS: [Key; 23] = [
     key("io.riops", Form::Iops, "io"),
     key("io.wiops", Form::Iops, "io"),
     key("io.weight", Form::IoWeight, "io"),
+    key("devices", Form::Devices, "devices"),
     key("hugetlb.SIZE", Form::HugePages, "hugetlb"),
     key("rdma", Form::Rdma, "rdma"),
     key("misc", Form::Misc, "misc"),

@@ -7,6 +7,7 @@ use chain::{
 use serde::Serialize;
 
 use crate::{
+    devices::Devices,
     group::Group,
     human::{approximate, seconds},
     limits, process,
@@ -27,8 +28,8 @@ struct Bound {
 }
 
 /// The settings that hold for a group where they are less on one above it.
-const INHERITED: [&str; 9] =
-    ["mem", "mem.high", "cpu", "pids", "freeze", "io.read", "io.write", "io.riops", "io.wiops"];
+const INHERITED: [&str; 10] =
+    ["mem", "mem.high", "cpu", "pids", "freeze", "io.read", "io.write", "io.riops", "io.wiops", "devices"];
 /// Those that are shown without a limit too, for what is used.
 const ALWAYS: [(&str, Value); 3] = [
     ("mem", Value::Bytes(Limit::Max)),
@@ -169,6 +170,7 @@ impl Value {
     /// Whether it is `max`.
     pub(crate) fn is_no_limit(&self) -> bool {
         matches!(self, Self::Bytes(Limit::Max) | Self::Cores(Limit::Max) | Self::Count(Limit::Max))
+            || *self == Self::Devices(Devices::ALL)
     }
 
     /// Whether a group of `other` is held to this, if it is set on one above it.
@@ -184,6 +186,7 @@ impl Value {
             }
             (Self::Rate(one), Self::Rate(two)) => one.are_less_than(two),
             (Self::Iops(one), Self::Iops(two)) => one.are_less_than(two),
+            (Self::Devices(one), Self::Devices(two)) => one.refuses_some_of(two),
             (_, other) => other.is_no_limit(),
         }
     }

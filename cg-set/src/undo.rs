@@ -6,6 +6,7 @@ use std::{fmt, path::PathBuf};
 use chain::{Limit, Size};
 
 use crate::{
+    devices::Devices,
     each::Each,
     group::Group,
     io_weight::Weights,
@@ -77,6 +78,7 @@ fn old(name: &str, given: &Value, before: Option<&Value>) -> Option<Value> {
         (Value::Count(_), None) => Some(Value::Count(Limit::Max)),
         (Value::Time(_), None) if name == "cpu.burst" => Some(Value::micros(0)),
         (Value::Weight(_), None) => Some(Value::Weight(100)),
+        (Value::Devices(_), None) => Some(Value::Devices(Devices::ALL)),
         (Value::Switch(_), None) => Some(Value::Switch(false)),
         // On v2 an empty line is that of the group above.
         (Value::List(_), None) => Some(Value::List("\n".into())),

@@ -6,6 +6,7 @@ use chain::{Limit, Size, Span};
 
 use crate::{
     device::{BY_DEVICE, Device},
+    devices::Devices,
     each::Each,
     io,
     io_weight::Weights,
@@ -160,6 +161,8 @@ pub enum Value {
     IoWeight(Weights),
     /// Handles and objects of adapters for remote memory.
     Rdma(Each<String, Adapter>),
+    /// Devices that may be opened and made.
+    Devices(Devices),
     /// Resources that are counted by number.
     Misc(Each<String, Limit<u64>>),
 }
@@ -207,6 +210,7 @@ pub(crate) enum Form {
     Rate,
     Iops,
     IoWeight,
+    Devices,
     HugePages,
     Rdma,
     Misc,
@@ -225,6 +229,7 @@ impl Form {
             Self::List => "LIST",
             Self::Rate => "DEV:SIZE",
             Self::Iops => "DEV:N",
+            Self::Devices => "none,+DEV:rwm",
             Self::Rdma => "ADAPTER:hca_handle=N,hca_object=N",
             Self::Misc => "RESOURCE:N",
         }
@@ -259,6 +264,7 @@ impl Form {
             Self::Rate => Each::parse(text, Device::parse, io::rate, BY_DEVICE).map(Value::Rate),
             Self::Iops => Each::parse(text, Device::parse, io::iops, BY_DEVICE).map(Value::Iops),
             Self::IoWeight => Weights::parse(text).map(Value::IoWeight),
+            Self::Devices => Devices::parse(text).map(Value::Devices),
             Self::HugePages => {
                 let bytes: Limit<Size> = text.parse()?;
                 Ok(Value::Bytes(match bytes {
@@ -285,6 +291,7 @@ impl fmt::Display for Value {
             Self::Rate(each) => each.fmt(f),
             Self::Iops(each) => each.fmt(f),
             Self::IoWeight(weights) => weights.fmt(f),
+            Self::Devices(devices) => devices.fmt(f),
             Self::Rdma(each) => each.fmt(f),
             Self::Misc(each) => each.fmt(f),
         }
