@@ -3,17 +3,17 @@
 use std::{
     collections::{BTreeMap, BTreeSet},
     fmt,
-    fs::{self, DirBuilder, File, OpenOptions, Permissions},
+    fs::{self, DirBuilder, File, OpenOptions},
     io::{self, ErrorKind, Write},
-    os::{
-        fd::OwnedFd,
-        unix::fs::{DirBuilderExt, PermissionsExt},
-    },
+    os::{fd::OwnedFd, unix::fs::DirBuilderExt},
     path::{Path, PathBuf},
 };
 
 use chain::{Doing, Remedy, Result};
-use nix::errno::Errno;
+use nix::{
+    errno::Errno,
+    sys::stat::{Mode, umask},
+};
 
 use crate::{
     dead::{self, Claim},
@@ -123,14 +123,15 @@ impl Group {
         missing.into_iter().rev().try_for_each(|dir| self.make_one(dir))
     }
 
-    /// Makes a new group in the trees that are `wanted`, and where it can be had in v2's: a means to
-    /// kill, not a limit. If the name is taken in one of them, it is `name.1` in all, or `name.2`, and so
+    /// Makes a new group in the trees that are `wanted`, and with a `brake` in another, by which what is in
+    /// the group can be ended at once, and which counts a few things without a controller. If the name is taken in one of them, it is `name.1` in all, or `name.2`, and so
     /// on. Gives the name. After a failure, what was made is still known.
     pub(crate) fn make_fresh(
         &mut self,
         hierarchies: &Hierarchies,
         name: &str,
         wanted: impl Fn(&str) -> bool,
+        brake: bool,
     ) -> Result<String> {
         let mut count = 0;
         loop {
@@ -140,7 +141,7 @@ impl Group {
                 .places()
                 .iter()
                 .try_for_each(|dir| self.make_own(dir))
-                .and_then(|()| self.make_brake(hierarchies, &name));
+                .and_then(|()| if brake { self.make_brake(hierarchies, &name) } else { Ok(()) });
             match made {
                 Ok(()) => return Ok(name),
                 Err(error) if error.errno() == Some(Errno::EEXIST) && count < MOST_NAMESAKES => {}
@@ -184,9 +185,11 @@ impl Group {
 
     fn create(&mut self, dir: &Path) -> Result<()> {
         self.share_out(dir)?;
-        DirBuilder::new()
-            .mode(0o755)
-            .create(dir)
+        // The mode is as it is written here, whatever the caller's umask.
+        let before = umask(Mode::empty());
+        let created = DirBuilder::new().mode(0o755).create(dir);
+        umask(before);
+        created
             .doing(|| format!("make the group {}", dir.display()))
             .remedy(Errno::EACCES, DELEGATE)
             .remedy(Errno::EROFS, "the cgroup filesystem is mounted read-only here")
@@ -197,9 +200,6 @@ impl Group {
 
     /// What a new group lacks.
     fn furnish(&self, dir: &Path) -> Result<()> {
-        // Whatever the umask.
-        fs::set_permissions(dir, Permissions::from_mode(0o755))
-            .doing(|| format!("set the mode of the group {}", dir.display()))?;
         if self.has_controller_in("cpuset", Version::V1, dir) { v1::fill_cpuset(dir) } else { Ok(()) }
     }
 

@@ -7,7 +7,7 @@ use chain::kernel_log::KernelLog;
 use crate::{
     group::Group,
     limits,
-    oom::{self, Whose},
+    oom::{self, Victim, Whose},
 };
 
 /// How the counters stood before NEXT ran, and where the kernel's log did.
@@ -16,21 +16,41 @@ pub(crate) struct Before {
     kills: u64,
     refused_forks: u64,
     log: Option<KernelLog>,
+    /// The group's name is nobody else's, whenever they ran.
+    is_fresh: bool,
 }
 
 impl Before {
+    /// For a group that others have been in.
     pub(crate) fn now(group: &Group) -> Self {
         let memory = limits::memory(group);
         Self {
             kills: memory.map_or(0, |memory| memory.kills),
             refused_forks: limits::forks(group).map_or(0, |forks| forks.refused),
             log: memory.map(|_| KernelLog::from_now()),
+            is_fresh: false,
         }
     }
 
-    /// The same for a group that nobody has been in.
-    pub(crate) fn anybody(group: &Group) -> Self {
-        Self { log: group.place("memory").map(|_| KernelLog::from_now()), ..Self::default() }
+    /// For a group that nobody has been in. The log, which takes longer to open than all else here, is for
+    /// [`Before::open_log`].
+    pub(crate) fn anybody() -> Self {
+        Self { is_fresh: true, ..Self::default() }
+    }
+
+    /// Opens the log, if it is not open.
+    pub(crate) fn open_log(&mut self, group: &Group) {
+        if self.log.is_none() {
+            self.log = group.place("memory").map(|_| KernelLog::from_now());
+        }
+    }
+
+    /// Who was killed last in the group, if the log tells.
+    fn victim(self, group_name: &str, kills: u64) -> Option<Victim> {
+        let since = self.log.and_then(|log| oom::last_victim(log, group_name, kills));
+        // It may have been killed before the log was opened.
+        let all = || self.is_fresh.then(|| oom::explained_victim(KernelLog::whole(), group_name)).flatten();
+        since.or_else(all)
     }
 }
 
@@ -50,7 +70,7 @@ fn memory(before: Before, group: &Group, group_name: &str, next: &OsStr) -> Opti
         return None;
     }
     let mem = limits::get("mem", group)?;
-    let victim = before.log.and_then(|log| oom::last_victim(log, group_name, kills));
+    let victim = before.victim(group_name, kills);
     let whose = victim.as_ref().and_then(|victim| victim.limit).or((kills > 0).then_some(memory.whose));
     let who = match &victim {
         Some(victim) => format!("{} (pid {})", victim.name, victim.pid),

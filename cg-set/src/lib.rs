@@ -197,15 +197,19 @@ impl Link for CgSet {
         } else {
             let name = format!("{}{}.{}", name::TRANSIENT, std::process::id(), process::own_start_time()?);
             let mut needed = limits::controllers(&self.resolved);
+            // Where forks can be stopped nothing gets away from who kills what is left.
+            let mut brake = !needed.contains("pids");
             if self.account.is_wanted() {
                 needed.extend(MEASURED.map(str::to_owned));
+                brake = true;
             }
-            self.group_name = self.group.make_fresh(hierarchies, &name, |tree| needed.contains(tree))?;
+            let wanted = |tree: &str| needed.contains(tree);
+            self.group_name = self.group.make_fresh(hierarchies, &name, wanted, brake)?;
         }
         limits::apply(&self.resolved, &self.group)?;
         self.before = match self.name {
             Some(_) => hits::Before::now(&self.group),
-            None => hits::Before::anybody(&self.group),
+            None => hits::Before::anybody(),
         };
         if limits::ends_whole_group(&self.resolved, hierarchies) {
             self.alarm = Alarm::set(&self.group)?;
@@ -224,6 +228,10 @@ impl Link for CgSet {
             door.write_all(b"0").doing(|| "move the command into its group".into())?;
         }
         Ok(())
+    }
+
+    fn meanwhile(&mut self) {
+        self.before.open_log(&self.group);
     }
 
     fn alarm(&self) -> Option<BorrowedFd<'_>> {

@@ -31,10 +31,17 @@ pub(crate) enum Whose {
 /// The process of the group `name`, or of one below it, that was killed last, if the log may be
 /// read and tells it. `kills` is how many the kernel has counted in the group meanwhile.
 pub(crate) fn last_victim(log: KernelLog, name: &str, kills: u64) -> Option<Victim> {
-    if fs::read_link("/proc/self/ns/pid").ok()?.to_str()? != FIRST_PID_NAMESPACE {
-        return None;
-    }
-    find(log.messages(), name, kills)
+    has_pids_of_the_log().then(|| find(log.messages(), name, kills)).flatten()
+}
+
+/// The same of all times, as far as the kernel says which group a victim was in.
+pub(crate) fn explained_victim(log: KernelLog, name: &str) -> Option<Victim> {
+    // More than there can be of kills that are not explained.
+    has_pids_of_the_log().then(|| find(log.messages(), name, u64::MAX)).flatten()
+}
+
+fn has_pids_of_the_log() -> bool {
+    fs::read_link("/proc/self/ns/pid").is_ok_and(|own| own.as_os_str() == FIRST_PID_NAMESPACE)
 }
 
 /// The kernel writes two messages about a kill. The one with the group's name it leaves out when

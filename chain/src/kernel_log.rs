@@ -17,8 +17,12 @@ pub struct KernelLog(Option<File>);
 impl KernelLog {
     /// The log from now on; an empty one where it may not be read.
     pub fn from_now() -> Self {
-        let log = OpenOptions::new().read(true).custom_flags(libc::O_NONBLOCK).open("/dev/kmsg");
-        Self(log.ok().filter(|mut log| log.seek(SeekFrom::End(0)).is_ok()))
+        Self(open().filter(|mut log| log.seek(SeekFrom::End(0)).is_ok()))
+    }
+
+    /// All of the log that the kernel still has.
+    pub fn whole() -> Self {
+        Self(open())
     }
 
     /// The messages that were written since, oldest first.
@@ -31,6 +35,10 @@ impl KernelLog {
     pub fn last_word(self, prefix: &str) -> Option<String> {
         self.messages().filter(|text| text.starts_with(prefix)).last()
     }
+}
+
+fn open() -> Option<File> {
+    OpenOptions::new().read(true).custom_flags(libc::O_NONBLOCK).open("/dev/kmsg").ok()
 }
 
 /// The next message, or `None` at the end; `Some(None)` for one that is not of the form.

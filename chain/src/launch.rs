@@ -144,6 +144,9 @@ impl Plan {
         if let Some(timeout) = launch.timeout {
             child.limit_time(timeout);
         }
+        for link in &mut self.links {
+            link.meanwhile();
+        }
         self.wait(child)
     }
 

@@ -67,6 +67,9 @@ pub trait Link {
         Ok(String::new())
     }
 
+    /// In the supervisor, when the child goes on to become NEXT: what takes time that NEXT need not wait for.
+    fn meanwhile(&mut self) {}
+
     /// In the supervisor, while NEXT runs: a descriptor that becomes readable when [`Link::alarmed`] is to be
     /// called.
     fn alarm(&self) -> Option<BorrowedFd<'_>> {
