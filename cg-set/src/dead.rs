@@ -61,7 +61,7 @@ fn has_groups(dir: &Path) -> bool {
     fs::metadata(dir).map_or(true, |own| own.nlink() != 2)
 }
 
-/// `cg-set.PID.START`, and `.N` if that was taken.
+/// `cg-set.PID.RANDOM`, and `.N` if that was taken.
 fn is_transient(name: &str) -> bool {
     let is_number = |part: &str| !part.is_empty() && part.bytes().all(|byte| byte.is_ascii_digit());
     name.strip_prefix(TRANSIENT).is_some_and(|rest| {

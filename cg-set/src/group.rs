@@ -124,8 +124,9 @@ impl Group {
     }
 
     /// Makes a new group in the trees that are `wanted`, and with a `brake` in another, by which what is in
-    /// the group can be ended at once, and which counts a few things without a controller. If the name is taken in one of them, it is `name.1` in all, or `name.2`, and so
-    /// on. Gives the name. After a failure, what was made is still known.
+    /// the group can be ended at once, and which counts a few things without a controller. If the name is
+    /// taken in one of them, it is `name.1` in all, or `name.2`, and so on. Gives the name. After a failure,
+    /// what was made is still known.
     pub(crate) fn make_fresh(
         &mut self,
         hierarchies: &Hierarchies,
@@ -162,8 +163,14 @@ impl Group {
     /// Makes a directory that is held against those who look for groups of dead processes. One that was
     /// taken for such before it was held counts as taken by another.
     fn make_own(&mut self, dir: &Path) -> Result<()> {
-        self.make_above(dir)?;
-        self.create(dir)?;
+        match self.create(dir) {
+            // Below a named group that has no directory in this tree.
+            Err(error) if error.errno() == Some(Errno::ENOENT) => {
+                self.make_above(dir)?;
+                self.create(dir)?;
+            }
+            created => created?,
+        }
         match dead::claim(dir)? {
             Some(claim) => self.claims.push(claim),
             None => return Err(Errno::EEXIST).doing(|| format!("make the group {}", dir.display())),

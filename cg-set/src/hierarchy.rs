@@ -104,6 +104,12 @@ impl Hierarchies {
         })
     }
 
+    /// The directory of a named group, or where it has none in this tree the one above it that is there.
+    pub(crate) fn nearest<'a>(&self, own: &'a Path) -> &'a Path {
+        let is_callers = self.moving.is_some();
+        own.ancestors().find(|dir| is_callers || dir.exists()).unwrap_or(own)
+    }
+
     /// All controllers that are found, with the version that has them, and the caller's own group.
     pub(crate) fn all(&self) -> impl Iterator<Item = (&str, Version, &Path)> {
         self.trees.iter().flat_map(|found| {

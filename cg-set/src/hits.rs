@@ -92,7 +92,7 @@ fn memory(before: Before, group: &Group, group_name: &str, next: &OsStr) -> Opti
 fn forks(before: &Before, group: &Group) -> Option<String> {
     let forks = limits::forks(group)?;
     let refused = forks.refused.saturating_sub(before.refused_forks);
-    let pids = limits::get("pids", group).filter(|_| refused > 0)?;
+    let pids = (refused > 0).then(|| limits::get("pids", group))??;
     let times = if refused == 1 { "once".to_owned() } else { format!("{refused} times") };
     let raise = match forks.whose {
         Whose::Above => "by a limit above this group; raise that",

@@ -195,7 +195,7 @@ impl Link for CgSet {
             self.group.make()?;
             self.undo = Some(Undo::before(&self.resolved, &self.group));
         } else {
-            let name = format!("{}{}.{}", name::TRANSIENT, std::process::id(), process::own_start_time()?);
+            let name = name::transient()?;
             let mut needed = limits::controllers(&self.resolved);
             // Where forks can be stopped nothing gets away from who kills what is left.
             let mut brake = !needed.contains("pids");

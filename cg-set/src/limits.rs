@@ -34,7 +34,7 @@ pub(crate) fn resolve(settings: &Settings, hierarchies: &Hierarchies) -> Result<
         let setting = format!("{}={value}", key.name);
         let (version, own) = hierarchies.place_for(&setting, key.controller)?;
         // A named group need not have a directory in each tree.
-        let own = own.ancestors().find(|dir| dir.exists()).unwrap_or(own);
+        let own = hierarchies.nearest(own);
         let refused = match version {
             Version::V1 => v1::why_not(key.name, own),
             // It has all settings.
@@ -248,7 +248,16 @@ pub(crate) fn read_made_up(file: &Path) -> std::io::Result<Vec<u8>> {
 }
 
 pub(crate) fn read_text(dir: &Path, file: &str) -> Option<String> {
-    let text = read_made_up(&dir.join(file)).ok()?;
+    const PAGE: usize = 4096;
+    let mut text = vec![0; PAGE];
+    let mut opened = File::open(dir.join(file)).ok()?;
+    let length = opened.read(&mut text).ok()?;
+    text.truncate(length);
+    // The kernel stops before a line that does not fit (seq_read_iter() in fs/seq_file.c), so if there was
+    // place for any more lines, these were all.
+    if length > PAGE / 2 {
+        opened.read_to_end(&mut text).ok()?;
+    }
     Some(str::from_utf8(&text).ok()?.trim().to_owned())
 }
 
@@ -292,8 +301,11 @@ pub(crate) struct Forks {
 
 /// `None` if the group has no pids directory, or the kernel does not count them (Linux 4.15).
 pub(crate) fn forks(group: &Group) -> Option<Forks> {
-    let (_, dir) = group.place("pids")?;
-    let refused = v2::refused_forks(dir)?;
+    let (version, dir) = group.place("pids")?;
+    let refused = match version {
+        Version::V1 => v1::refused_forks(dir)?,
+        Version::V2 => v2::refused_forks(dir)?,
+    };
     // On v1, and on v2 before Linux 6.11, it is counted where the process is, whoever's limit it was.
     let was_full = || match (read_number(dir, "pids.peak"), read_number(dir, "pids.max")) {
         (Some(peak), Some(max)) => peak >= max,

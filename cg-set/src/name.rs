@@ -5,8 +5,9 @@ use std::{
     fmt,
 };
 
-use chain::{Error, Result};
+use chain::{Doing, Error, Result};
 use clap::builder::{OsStringValueParser, TypedValueParser};
+use rustix::rand::{GetRandomFlags, getrandom};
 
 /// The name of a group that stays, relative to the caller's own group: names with slashes between
 /// them. It cannot lead out of that group, nor look like a transient group.
@@ -15,6 +16,13 @@ pub struct GroupName(String);
 
 /// How the names of transient groups begin.
 pub(crate) const TRANSIENT: &str = "cg-set.";
+
+/// The name of a transient group of this process: `cg-set.PID.RANDOM`.
+pub(crate) fn transient() -> Result<String> {
+    let mut random = [0; 4];
+    getrandom(&mut random, GetRandomFlags::NONBLOCK).doing(|| "make a name for the group".into())?;
+    Ok(format!("{TRANSIENT}{}.{}", std::process::id(), u32::from_ne_bytes(random)))
+}
 
 impl GroupName {
     /// Checks a name as it was typed.

@@ -3,7 +3,6 @@
 use std::{
     fs,
     os::fd::{AsFd, OwnedFd},
-    path::Path,
     time::Instant,
 };
 
@@ -13,8 +12,6 @@ use rustix::{
     io::Errno,
     process::{Pid, PidfdFlags, Signal, pidfd_open, pidfd_send_signal},
 };
-
-use crate::limits::read_made_up;
 
 /// A process that stays the same one when its pid is given again.
 #[derive(Debug)]
@@ -66,16 +63,6 @@ pub(crate) fn check(pid: i32) -> Result<()> {
         // Any other failure, such as that of a thread's number, is left to the move.
         Some(_) => Ok(()),
     }
-}
-
-/// When this process started, in clock ticks since boot: with its pid this names it for as long as
-/// the machine is up (proc_pid_stat(5), field 22).
-pub(crate) fn own_start_time() -> Result<u64> {
-    let stat = read_made_up(Path::new("/proc/self/stat")).doing(|| "read /proc/self/stat".into())?;
-    let stat = String::from_utf8_lossy(&stat);
-    // The name in parentheses may hold anything, so fields are counted from the last one: state is 3.
-    let after_name = stat.rsplit_once(") ").map_or("", |(_, rest)| rest);
-    Ok(after_name.split(' ').nth(22 - 3).and_then(|field| field.parse().ok()).unwrap_or(0))
 }
 
 /// The name of a process, if it still runs.

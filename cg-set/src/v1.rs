@@ -220,7 +220,7 @@ pub(crate) fn add_used(used: &mut Used, controller: &str, dir: &Path) {
         }
         "pids" => {
             used.pids_peak = number("pids.peak");
-            used.hits.pids = read_field(dir, "pids.events", "max");
+            used.hits.pids = refused_forks(dir);
         }
         "cpu" => {
             used.throttled_usec = micros(read_field(dir, "cpu.stat", "throttled_time"));
@@ -237,6 +237,11 @@ pub(crate) fn add_used(used: &mut Used, controller: &str, dir: &Path) {
         }
         _ => {}
     }
+}
+
+/// Counted where the process is that forked.
+pub(crate) fn refused_forks(dir: &Path) -> Option<u64> {
+    read_field(dir, "pids.events", "max")
 }
 
 /// The sum over all devices in lines such as `254:0 Read 4096`. `None` without one: Linux 6.18 counts only
