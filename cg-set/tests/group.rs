@@ -287,10 +287,13 @@ fn other_users_processes_are_moved_out_of_the_way_only_if_that_is_asked_for() {
         return skip("on cgroup v1 nothing is in the way");
     }
     let scene = Scene::new();
-    let words = format!("setpriv --reuid {ORDINARY_USER} --clear-groups sleep 1000 & cg-set");
+    let other = format!(
+        "setpriv --reuid {ORDINARY_USER} --clear-groups sh -c \"echo; exec sleep 1000\" >ready & read -r _ <ready"
+    );
     let script = format!(
-        "cg-set --name {NAME} pids=50 -- bash -c '{words} pids=5 -- echo ran; {words} --move-self pids=5 -- echo ran; \
-         cut -d: -f3 /proc/$!/cgroup; kill $!'; cg-set --name {NAME} --remove --kill"
+        "mkfifo ready; cg-set --name {NAME} pids=50 -- bash -c '{other}; cg-set pids=5 -- echo ran; \
+         cg-set --move-self pids=5 -- echo ran; cut -d: -f3 /proc/$!/cgroup; kill $!'; \
+         cg-set --name {NAME} --remove --kill"
     );
     let run = scene.script(&script).assert().success();
     let shown = String::from_utf8_lossy(&run.get_output().stdout).into_owned();
