@@ -11,7 +11,7 @@ use nix::{errno::Errno, libc};
 use super::program::Instruction;
 
 /// What a program and its text are named, by which they are recognised; at most 15 bytes.
-pub(super) const NAME: &str = "chainbox_dev";
+pub(super) const NAME: [u8; 16] = *b"chainbox_dev\0\0\0\0";
 
 const MAP_CREATE: c_long = 0;
 const MAP_LOOKUP_ELEM: c_long = 1;
@@ -85,10 +85,6 @@ fn address<T>(data: *const T) -> u64 {
     data.addr() as u64
 }
 
-fn name() -> [u8; 16] {
-    std::array::from_fn(|at| NAME.as_bytes().get(at).copied().unwrap_or(0))
-}
-
 #[repr(C)]
 struct Load {
     kind: u32,
@@ -106,7 +102,7 @@ struct Load {
 }
 
 /// Gives the kernel a program, or what it said about one that it refused.
-pub(super) fn load(program: &[Instruction]) -> Result<OwnedFd, (Errno, String)> {
+pub(super) fn load(name: [u8; 16], program: &[Instruction]) -> Result<OwnedFd, (Errno, String)> {
     let load_with = |log: &mut [u8]| {
         let attr = Load {
             kind: PROG_TYPE_CGROUP_DEVICE,
@@ -118,7 +114,7 @@ pub(super) fn load(program: &[Instruction]) -> Result<OwnedFd, (Errno, String)> 
             log: if log.is_empty() { 0 } else { address(log.as_mut_ptr()) },
             kernel_version: 0,
             flags: 0,
-            name: name(),
+            name,
             interface: 0,
             attach_kind: CGROUP_DEVICE,
         };
@@ -152,11 +148,20 @@ struct Attach {
 /// Attaches a program to a group beside those that others have attached, in the place of `old`
 /// (Linux 5.6) if there is one.
 pub(super) fn attach(group: &impl AsFd, program: &OwnedFd, old: Option<&OwnedFd>) -> nix::Result<()> {
+    attach_with(F_ALLOW_MULTI | if old.is_some() { F_REPLACE } else { 0 }, group, program, old)
+}
+
+pub(super) fn attach_with(
+    flags: u32,
+    group: &impl AsFd,
+    program: &OwnedFd,
+    old: Option<&OwnedFd>,
+) -> nix::Result<()> {
     let attr = Attach {
         group: number(group),
         program: number(program),
         kind: CGROUP_DEVICE,
-        flags: F_ALLOW_MULTI | if old.is_some() { F_REPLACE } else { 0 },
+        flags,
         replaced: old.map_or(0, number),
         relative: 0,
     };
@@ -279,7 +284,7 @@ struct ProgramInfo {
 /// Whether a program is one of ours.
 pub(super) fn is_ours(program: &OwnedFd) -> nix::Result<bool> {
     // SAFETY: it is the beginning of that struct, without addresses.
-    unsafe { info(program, ProgramInfo::default()) }.map(|info| info.name == name())
+    unsafe { info(program, ProgramInfo::default()) }.map(|info| info.name == NAME)
 }
 
 /// The beginning of struct bpf_map_info.
@@ -335,7 +340,7 @@ pub(super) fn keep_text(program: &OwnedFd, text: &str) -> nix::Result<()> {
         flags: 0,
         inner: 0,
         node: 0,
-        name: name(),
+        name: NAME,
         interface: 0,
     };
     // SAFETY: there are no addresses in it.
@@ -365,7 +370,7 @@ pub(super) fn text(program: &OwnedFd) -> nix::Result<String> {
     let map = unsafe { open(MAP_GET_FD_BY_ID, Id { number: id, next: 0, flags: 0, token: 0 })? };
     // SAFETY: it is the beginning of that struct, without addresses.
     let found = unsafe { info(&map, MapInfo::default())? };
-    if (found.kind, found.key_size, found.name) != (MAP_TYPE_ARRAY, 4, name()) {
+    if (found.kind, found.key_size, found.name) != (MAP_TYPE_ARRAY, 4, NAME) {
         return Err(Errno::EINVAL);
     }
     let key = 0_u32;

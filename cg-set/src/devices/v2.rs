@@ -75,7 +75,7 @@ fn load(program: &[program::Instruction], text: &str) -> Result<OwnedFd> {
         let error = Error::os("give the kernel a program for devices", errno).words(words);
         if is_unknown { error.hint(NO_KERNEL) } else { error }
     };
-    let program = bpf::load(program).map_err(refused).remedy(Errno::EPERM, NOT_ROOT)?;
+    let program = bpf::load(bpf::NAME, program).map_err(refused).remedy(Errno::EPERM, NOT_ROOT)?;
     bpf::keep_text(&program, text).doing(|| "keep the list of devices with its program".into())?;
     Ok(program)
 }
@@ -107,4 +107,138 @@ fn open(dir: &Path) -> Result<File> {
 
 fn ask(dir: &Path) -> String {
     format!("find the programs of {}", dir.display())
+}
+
+#[cfg(test)]
+mod tests {
+    use std::{fs, path::PathBuf, process::Command};
+
+    use chain_testing::{Scene, on_v2, wait_until};
+
+    use super::*;
+
+    const ALLOW_OVERRIDE: u32 = 1;
+    const ALLOW_MULTI: u32 = 2;
+
+    /// A group of the v2 tree, which is without the devices of v1 on any machine. It must go before the scene.
+    struct Place(PathBuf);
+
+    impl Place {
+        fn new() -> Self {
+            let root = if on_v2() { "/sys/fs/cgroup" } else { "/sys/fs/cgroup/unified" };
+            Self::make(Path::new(root).join("chainbox-test"))
+        }
+
+        fn below(&self, name: &str) -> Self {
+            Self::make(self.0.join(name))
+        }
+
+        fn make(dir: PathBuf) -> Self {
+            fs::create_dir(&dir).expect("group");
+            Self(dir)
+        }
+
+        fn set(&self, devices: &str) -> Result<()> {
+            set(&Devices::parse(devices).expect("devices"), &self.0)
+        }
+
+        /// Which of these devices can be read there.
+        fn may_read(&self, devices: &str) -> String {
+            let script = format!(
+                "echo $$ > {}/cgroup.procs; for device in {devices}; do (: < /dev/$device) 2>&- && echo $device; done",
+                self.0.display()
+            );
+            let output = Command::new("bash").args(["-c", &script]).output().expect("bash");
+            String::from_utf8_lossy(&output.stdout).split_whitespace().collect::<Vec<_>>().join(" ")
+        }
+
+        fn programs(&self) -> Vec<u32> {
+            bpf::attached(&self.open()).expect("programs")
+        }
+
+        fn open(&self) -> File {
+            open(&self.0).expect("group")
+        }
+    }
+
+    impl Drop for Place {
+        fn drop(&mut self) {
+            // The kernel may need a moment after the last process.
+            let end = std::time::Instant::now() + std::time::Duration::from_secs(5);
+            while fs::remove_dir(&self.0).is_err() && std::time::Instant::now() < end {}
+        }
+    }
+
+    /// A program that is not ours, and allows this list.
+    fn foreign(devices: &str) -> OwnedFd {
+        let list = Devices::parse(devices).expect("devices").list().expect("not all");
+        bpf::load(*b"another\0\0\0\0\0\0\0\0\0", &program::of(&list)).expect("a program")
+    }
+
+    #[test]
+    fn the_kernel_asks_the_program_and_shows_its_list() {
+        let _scene = Scene::new();
+        let place = Place::new();
+        assert_eq!((place.may_read("null zero"), get(&place.0)), ("null zero".into(), None));
+        for (list, allowed) in [("none", ""), ("none,+c1:3:r", "null"), ("std,+b8:*:rm", "null zero")] {
+            place.set(list).expect("set");
+            assert_eq!(place.may_read("null zero"), allowed, "{list}");
+            assert_eq!(get(&place.0).map(|devices| devices.to_string()), Some(list.into()));
+            assert_eq!(place.programs().len(), 1);
+        }
+        place.set("all").expect("set");
+        assert_eq!((place.may_read("null zero"), get(&place.0)), ("null zero".into(), None));
+        assert_eq!(place.programs().len(), 0);
+    }
+
+    #[test]
+    fn what_others_have_attached_to_the_group_or_above_it_stays_and_holds() {
+        let _scene = Scene::new();
+        let above = Place::new();
+        let place = above.below("inner");
+        bpf::attach(&above.open(), &foreign("none,+c1:3:r,+c1:5:r"), None).expect("attach");
+        bpf::attach_with(ALLOW_MULTI, &place.open(), &foreign("none,+c1:3:r,+c1:7:r"), None).expect("attach");
+        place.set("none,+c1:3:r,+c1:5:r,+c1:7:r,+c1:9:r").expect("set");
+        assert_eq!(place.may_read("null zero full urandom"), "null");
+        place.set("none,+c1:5:r").expect("set");
+        assert_eq!((place.may_read("null zero full urandom"), place.programs().len()), (String::new(), 2));
+        place.set("all").expect("set");
+        assert_eq!((place.may_read("null zero full urandom"), place.programs().len()), ("null".into(), 1));
+    }
+
+    #[test]
+    fn a_program_above_that_would_yield_to_ours_is_not_made_to() {
+        let _scene = Scene::new();
+        let above = Place::new();
+        let place = above.below("inner");
+        let other = foreign("none,+c1:3:r");
+        bpf::attach_with(ALLOW_OVERRIDE, &above.open(), &other, None).expect("attach");
+        let error = place.set("none,+c1:5:r").expect_err("it would widen");
+        assert!(error.to_string().contains("of a group above would not hold any more"), "{error}");
+        assert_eq!((place.may_read("null zero"), place.programs().len()), ("null".into(), 0));
+        bpf::detach(&above.open(), &other).expect("detach");
+        bpf::attach_with(0, &above.open(), &other, None).expect("attach");
+        let error = place.set("none,+c1:5:r").expect_err("it is alone");
+        assert!(error.to_string().contains("Operation not permitted; a program of another"), "{error}");
+    }
+
+    #[test]
+    fn the_program_goes_with_the_group() {
+        let _scene = Scene::new();
+        let place = Place::new();
+        place.set("none").expect("set");
+        let id = place.programs()[0];
+        assert!(bpf::program(id).is_ok());
+        drop(place);
+        wait_until("the program is gone", || bpf::program(id).is_err());
+    }
+
+    #[test]
+    fn a_list_of_thousands_is_taken() {
+        let _scene = Scene::new();
+        let place = Place::new();
+        let rules: Vec<_> = (0..8_000).map(|minor| format!("+c{}:{minor}:rw", 7 + minor % 9)).collect();
+        place.set(&format!("{},+c1:3:r", rules.join(","))).expect("set");
+        assert_eq!(place.may_read("null zero"), "null");
+    }
 }
