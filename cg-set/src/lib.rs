@@ -47,7 +47,7 @@ pub use value::{Amount, Cores, Count, Percent, Value};
 
 use std::{ffi::OsString, fs::File, io::Write, os::fd::BorrowedFd, time::Instant};
 
-use chain::{Birth, Doing, Ended, Ending, Launch, Link, Result};
+use chain::{Birth, Doing, Ended, Ending, Error, Launch, Link, Result};
 
 use alarm::Alarm;
 use group::Group;
@@ -172,6 +172,10 @@ impl Link for CgSet {
 
     fn prepare(&mut self, launch: &mut Launch) -> Result<()> {
         launch.supervise();
+        if self.name.is_none() && self.settings.get("freeze") == Some(&Value::Switch(true)) {
+            return Err(Error::new("freeze=1", "the command would never run, and nobody could let it go on")
+                .hint("freeze a named group"));
+        }
         let hierarchies = Hierarchies::read(self.moving)?;
         let hierarchies = match &self.parent {
             None => hierarchies,

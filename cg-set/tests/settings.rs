@@ -84,6 +84,15 @@ fn what_a_version_does_not_have_is_refused() {
 }
 
 #[test]
+fn a_command_alone_is_not_frozen_for_ever() {
+    let scene = Scene::new();
+    let run = scene.tool("cg-set").args(["freeze=1", "--", "echo", "ran"]).assert().code(125).stdout("");
+    run.stderr(
+        "cg-set: freeze=1: the command would never run, and nobody could let it go on; freeze a named group\n",
+    );
+}
+
+#[test]
 fn a_period_needs_a_limit() {
     let scene = Scene::new();
     let run =
