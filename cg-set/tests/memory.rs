@@ -107,29 +107,6 @@ fn it_can_be_raised_and_lowered_on_a_group_that_stays() {
     scene.script(&script).assert().success().stdout([8, 4, 64, 2].map(mib).concat() + none);
 }
 
-#[test]
-fn an_inner_limit_does_not_take_the_blame_for_an_outer_one() {
-    let scene = Scene::new();
-    let run = scene.script("cg-set mem=4M -- cg-set mem=100M -- tail /dev/zero; true").assert().success();
-    let output = String::from_utf8_lossy(&run.get_output().stderr).into_owned();
-    let (inner, outer) = output.split_once('\n').expect("two lines");
-    assert!(inner.starts_with("cg-set: mem=100M: tail (pid "), "{output}");
-    assert!(inner.contains("memory ran out above this group"), "{output}");
-    assert!(outer.starts_with("cg-set: mem=4M: tail (pid "), "{output}");
-    assert!(outer.contains("was killed for passing it; raise mem="), "{output}");
-}
-
-#[test]
-fn an_outer_limit_does_not_take_the_blame_for_an_inner_one() {
-    let scene = Scene::new();
-    let run = scene
-        .script("cg-set mem=100M -- cg-set mem=4M -- tail /dev/zero 2>&1 | grep ^cg-set:")
-        .assert()
-        .success();
-    let output = String::from_utf8_lossy(&run.get_output().stdout).into_owned();
-    assert!(output.starts_with("cg-set: mem=4M: tail (pid ") && output.lines().count() == 1, "{output}");
-}
-
 fn quoted(script: &str) -> String {
     format!("'{}'", script.replace('\'', "'\\''"))
 }

@@ -1,0 +1,31 @@
+//! Whose limit a kill is blamed on, in groups in groups. These tests are for themselves: the kernel explains only
+//! 10 kills in 5 seconds (`oom_rs` in mm/oom_kill.c), and on v1 a group knows by that alone of a kill below it.
+
+use chain_testing::Scene;
+
+/// A command that uses all memory that it gets, and offers itself to the kernel, which else may choose the
+/// cg-set around it.
+const TAIL: &str = "sh -c 'echo 1000 >/proc/self/oom_score_adj; exec tail /dev/zero'";
+
+#[test]
+fn an_inner_limit_does_not_take_the_blame_for_an_outer_one() {
+    let scene = Scene::new();
+    let run = scene.script(&format!("cg-set mem=4M -- cg-set mem=100M -- {TAIL}; true")).assert().success();
+    let output = String::from_utf8_lossy(&run.get_output().stderr).into_owned();
+    let (inner, outer) = output.split_once('\n').expect("two lines");
+    assert!(inner.starts_with("cg-set: mem=100M: tail (pid "), "{output}");
+    assert!(inner.contains("memory ran out above this group"), "{output}");
+    assert!(outer.starts_with("cg-set: mem=4M: tail (pid "), "{output}");
+    assert!(outer.contains("was killed for passing it; raise mem="), "{output}");
+}
+
+#[test]
+fn an_outer_limit_does_not_take_the_blame_for_an_inner_one() {
+    let scene = Scene::new();
+    let run = scene
+        .script(&format!("cg-set mem=100M -- cg-set mem=4M -- {TAIL} 2>&1 | grep ^cg-set:"))
+        .assert()
+        .success();
+    let output = String::from_utf8_lossy(&run.get_output().stdout).into_owned();
+    assert!(output.starts_with("cg-set: mem=4M: tail (pid ") && output.lines().count() == 1, "{output}");
+}
