@@ -23,15 +23,18 @@ impl Run {
         let around = format!(
             "cg-set --name chainbox-test mem=4M || exit; own=$(group memory)/chainbox-test; \
              cg-set --name chainbox-test -- {before} bash -c 'echo 1000 >/proc/self/oom_score_adj; {script}' 2>&1; \
-             status=$?; cat $own/memory.memsw.max_usage_in_bytes $own/memory.peak 2>/dev/null; echo $status; \
+             echo status: $?; echo peak: $(cat $own/memory.memsw.max_usage_in_bytes $own/memory.peak 2>/dev/null); \
              cg-set --name chainbox-test --remove --kill"
         );
         let run = scene.script(&around).assert().success();
         let output = String::from_utf8_lossy(&run.get_output().stdout).into_owned();
-        let mut lines: Vec<_> = output.lines().collect();
-        let mut last = || lines.pop().expect("a line").to_owned();
-        let (status, peak) = (last(), last().parse().expect("bytes"));
-        Self { status, output: lines.join("\n"), peak }
+        // What runs on in the group may say something between these.
+        let tagged =
+            |tag: &str| output.lines().find_map(|line| line.strip_prefix(tag)).expect("a line").to_owned();
+        let (status, peak) = (tagged("status: "), tagged("peak: ").parse().expect("bytes"));
+        let lines =
+            output.lines().filter(|line| !line.starts_with("status: ") && !line.starts_with("peak: "));
+        Self { status, output: lines.collect::<Vec<_>>().join("\n"), peak }
     }
 
     /// Somebody was killed, cg-set says so, the script was kept from its end, and the limit held.
