@@ -26,6 +26,26 @@ use crate::{
 pub trait Tool: Parser {
     /// What the command line asks for. Pure: it only looks at words.
     fn job(self) -> Result<Job>;
+
+    /// What the command line comes to before it is parsed, where some of its words stand for others.
+    fn before(words: Vec<OsString>) -> Result<Words> {
+        Ok(Words { words, overriding: false, instead: None })
+    }
+
+    /// The options that -h shows, by their identifiers, where all of them are more than a screen.
+    fn common() -> &'static [&'static str] {
+        &[]
+    }
+}
+
+/// The words of a command line, the program's own first.
+pub struct Words {
+    /// They are parsed.
+    pub words: Vec<OsString>,
+    /// Of an option that is given twice the later counts; else that is an error.
+    pub overriding: bool,
+    /// What is done in the place of what they ask for.
+    pub instead: Option<Job>,
 }
 
 /// What a command line asks for.
@@ -41,6 +61,8 @@ pub enum Job {
     },
     /// Something without NEXT, such as showing a group.
     Do(Box<dyn FnOnce() -> Result<()>>),
+    /// A question that the exit status answers, as diff(1) does.
+    Ask(Box<dyn FnOnce() -> Result<u8>>),
 }
 
 /// The options that all programs share.
@@ -52,6 +74,9 @@ pub struct Options {
     /// Let this open file descriptor reach NEXT (only 0, 1 and 2 do); may be repeated
     #[arg(long = "keep-fd", value_name = "N", value_parser = descriptor)]
     pub keep_fds: Vec<RawFd>,
+    /// What a dry run says first, besides the links' steps.
+    #[arg(skip)]
+    pub notes: Vec<String>,
 }
 
 impl Options {
@@ -121,15 +146,12 @@ macro_rules! main {
 /// Runs a program from its command line to its exit status.
 pub fn main<T: Tool>() -> u8 {
     sys::start::settle();
-    // Described once: what clap makes of a description takes longer than the parsing.
-    let mut command = T::command();
-    let name = command.get_name().to_owned();
-    let parsed = command
-        .try_get_matches_from_mut(env::args_os())
-        .and_then(|matches| T::from_arg_matches(&matches).map_err(|error| error.format(&mut command)));
-    let ending = match parsed {
-        Ok(tool) => tool.job().and_then(run),
-        Err(usage) => help_or_usage_error(&name, &usage),
+    let (name, job) = job_of::<T>();
+    // What clap made of it is gone by now, so that it takes no memory while NEXT runs.
+    let ending = match job {
+        Ok(Asked::To(job)) => run(job),
+        Ok(Asked::Nothing(ending)) => Ok(ending),
+        Err(error) => Err(error),
     };
     match ending {
         Ok(Ending::Killed(signal)) => signals::die_of(signal),
@@ -141,29 +163,77 @@ pub fn main<T: Tool>() -> u8 {
     }
 }
 
+/// What the command line asks for.
+enum Asked {
+    To(Job),
+    /// It was done by saying something.
+    Nothing(Ending),
+}
+
+/// The program's name, and what its command line asks for.
+fn job_of<T: Tool>() -> (String, Result<Asked>) {
+    // Described once: what clap makes of a description takes longer than the parsing.
+    let mut command = T::command();
+    let name = command.get_name().to_owned();
+    let _ = TOOL.set(name.clone());
+    if !T::common().is_empty() && env::args_os().nth(1).is_some_and(|word| word == "-h") {
+        let is_common = |arg: &clap::Arg| T::common().contains(&arg.get_id().as_str());
+        command = command.mut_args(|arg| if is_common(&arg) { arg } else { arg.hide_short_help(true) });
+    }
+    let asked = T::before(env::args_os().collect()).and_then(|before| {
+        if let Some(job) = before.instead {
+            return Ok(Asked::To(job));
+        }
+        if before.overriding {
+            command = std::mem::take(&mut command).args_override_self(true);
+        }
+        let matches = command.try_get_matches_from_mut(before.words);
+        let parsed = matches
+            .and_then(|matches| T::from_arg_matches(&matches).map_err(|error| error.format(&mut command)));
+        match parsed {
+            Ok(tool) => tool.job().map(Asked::To),
+            Err(usage) => help_or_usage_error(&name, &usage).map(Asked::Nothing),
+        }
+    });
+    (name, asked)
+}
+
 fn run(job: Job) -> Result<Ending> {
     match job {
         Job::Launch { links, next, options } => {
             let mut plan = Plan { links, next: Next::new(next)?, keep_fds: options.keep_fds };
             if options.dry_run {
                 plan.prepare()?;
-                return print(&plan.steps().map(|step| step + "\n").collect::<String>());
+                let steps = options.notes.into_iter().chain(plan.steps());
+                return print(&steps.map(|step| step + "\n").collect::<String>());
             }
             plan.run()
         }
         Job::Do(act) => act().map(|()| Ending::NotRun),
+        Job::Ask(ask) => ask().map(Ending::Exited),
     }
 }
 
-/// Writes what was asked for to stdout, where a full disk or a closed pipe is an error as well.
+/// Writes what was asked for to stdout, where a full disk is an error as well. A pipe that nobody reads any more
+/// ends the program as it would any other.
 pub fn print(text: &str) -> Result<Ending> {
+    print_bytes(text.as_bytes())
+}
+
+/// The same for names that need not be text.
+pub fn print_bytes(bytes: &[u8]) -> Result<Ending> {
     let doing = || "write to stdout".to_owned();
     if sys::start::closed().any(|fd| fd == 1) {
         return Err(Errno::EBADF).doing(doing);
     }
     let mut out = io::stdout().lock();
-    out.write_all(text.as_bytes()).and_then(|()| out.flush()).doing(doing)?;
-    Ok(Ending::NotRun)
+    match out.write_all(bytes).and_then(|()| out.flush()) {
+        // Who reads no further wants no words about it either, unless the caller ignores the signal.
+        Err(error) if error.kind() == io::ErrorKind::BrokenPipe && !sys::start::sigpipe_was_ignored() => {
+            signals::die_of(nix::sys::signal::Signal::SIGPIPE)
+        }
+        written => written.doing(doing).map(|()| Ending::NotRun),
+    }
 }
 
 /// A value as JSON, one line of it.
@@ -172,14 +242,35 @@ pub fn json(value: &impl serde::Serialize) -> Result<String> {
     Ok(line + "\n")
 }
 
+/// The program that runs.
+static TOOL: std::sync::OnceLock<String> = std::sync::OnceLock::new();
+
+/// A link by the name that its lines begin with: after that of the program that it is a part of.
+fn speaker(link: &str) -> String {
+    match TOOL.get() {
+        Some(tool) if tool != link => format!("{tool}: {link}"),
+        _ => link.to_owned(),
+    }
+}
+
 /// The one line on stderr. If stderr is gone there is nobody to tell.
-pub(crate) fn complain(tool: &str, error: &Error) {
-    let _ = writeln!(io::stderr(), "{}", error.line(tool));
+pub(crate) fn complain(link: &str, error: &Error) {
+    let _ = writeln!(io::stderr(), "{}", error.line(&speaker(link)));
 }
 
 /// A line on stderr about the command, which is no error of ours: a limit that it passed.
-pub fn note(tool: &str, text: &str) {
-    let _ = writeln!(io::stderr(), "{tool}: {}", crate::error::one_line(text));
+pub fn note(link: &str, text: &str) {
+    let _ = writeln!(io::stderr(), "{}: {}", speaker(link), crate::error::one_line(text));
+}
+
+/// Parses the words of a command of a program, such as `box-run ps`, which are called `name` together. `None` if
+/// they ask for help, which is printed.
+pub fn parse<T: Parser>(name: &str, words: impl IntoIterator<Item = OsString>) -> Result<Option<T>> {
+    let words = [OsString::from(name)].into_iter().chain(words);
+    match T::try_parse_from(words) {
+        Ok(parsed) => Ok(Some(parsed)),
+        Err(usage) => help_or_usage_error(name, &usage).map(|_| None),
+    }
 }
 
 /// clap's answer: help and version go to stdout; an error becomes the design's one line.

@@ -15,12 +15,13 @@ use crate::{
     sys::{self, Side},
 };
 
-/// Runs NEXT as process 2. Returns only if that failed.
+/// Runs NEXT as process 2, which does `first` before. Returns only if that failed.
 pub(crate) fn run(
     next: &Next,
     inheritance: &Inheritance,
     outside: &File,
     signals: &Signals,
+    first: impl FnOnce() -> Result<()>,
 ) -> Result<Infallible> {
     let inside = Channel::new()?;
     // From here on it is this process that knows what a signal means to NEXT. Told later, NEXT could
@@ -31,7 +32,7 @@ pub(crate) fn run(
     match sys::clone(CloneFlags::empty(), None).doing(|| "make a child".into())? {
         Side::Child => {
             drop(inside.reader);
-            let error = match next.become_it(inheritance, || signals.restore()) {
+            let error = match first().and_then(|()| next.become_it(inheritance, || signals.restore())) {
                 Ok(never) => match never {},
                 Err(error) => error,
             };
@@ -46,6 +47,7 @@ pub(crate) fn run(
             let mut child =
                 Child::new(pid, Receiver::plain(), signals, Report::new(Some(inside.reader)), None)
                     .of_init(outside);
+            sys::give_back_memory();
             sys::exit_now(child.wait()?.status())
         }
     }

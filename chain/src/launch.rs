@@ -47,6 +47,9 @@ impl Plan {
         for link in &mut self.links {
             link.prepare(&mut launch).map_err(|error| error.at(link.name()))?;
         }
+        if launch.host_next {
+            launch.program = Some(self.next.open(launch.environment.as_deref())?);
+        }
         Ok(launch)
     }
 
@@ -71,6 +74,7 @@ impl Plan {
         }
         unshare(launch.namespaces).map_err(|errno| self.namespaces_failed(&launch, errno))?;
         self.enter(&launch)?;
+        before_exec(&mut self.links)?;
         let never = self.next.become_it(&launch.inheritance(&self.keep_fds), signals::restore_sigpipe)?;
         match never {}
     }
@@ -147,6 +151,7 @@ impl Plan {
         for link in &mut self.links {
             link.meanwhile();
         }
+        sys::give_back_memory();
         self.wait(child)
     }
 
@@ -287,17 +292,21 @@ impl Plan {
             pass(gate)?;
         }
         self.enter(launch)?;
-        // The kernel forgets it when a process changes its credentials (prctl(2)).
-        die_with_supervisor(report)?;
         if launch.waits_before_next() {
+            // The kernel forgets it when a process changes its credentials (prctl(2)).
+            die_with_supervisor(report)?;
             channel::tell(report, &Word::Ready);
             pass(gate)?;
         }
+        let Self { links, next, keep_fds } = self;
+        let inheritance = launch.inheritance(keep_fds);
         if launch.init {
-            init::run(&self.next, &launch.inheritance(&self.keep_fds), report, signals)
-        } else {
-            self.next.become_it(&launch.inheritance(&self.keep_fds), || signals.restore())
+            die_with_supervisor(report)?;
+            return init::run(next, &inheritance, report, signals, || before_exec(links));
         }
+        before_exec(links)?;
+        die_with_supervisor(report)?;
+        next.become_it(&inheritance, || signals.restore())
     }
 
     /// What the process that becomes NEXT does with itself.
@@ -321,6 +330,11 @@ impl Plan {
             None => error,
         }
     }
+}
+
+/// What the process that becomes NEXT does with itself last.
+fn before_exec(links: &mut Links) -> Result<()> {
+    links.iter_mut().try_for_each(|link| link.before_exec().map_err(|error| error.at(link.name())))
 }
 
 /// How new mounts, and those made outside, go over the border of a new mount namespace.

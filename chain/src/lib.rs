@@ -13,36 +13,50 @@
 //! | `init.rs` | process 1 of a pid namespace, where NEXT is not that itself |
 //! | `channel.rs` | how the child tells why it failed |
 //! | `next.rs` | exec, and what its errors mean |
+//! | `program.rs` | NEXT as a file that was opened before the root is another |
 //! | `error.rs` | the error line and the exit codes |
 //! | `kernel_log.rs` | what the kernel says only in its log |
 //! | `mount.rs` | mounts by descriptor |
+//! | `idmap.rs` | a map of owners for a mount |
+//! | `cgroups.rs` | the groups that a process is in |
+//! | `modes.rs` | files with the modes that are written |
 //! | `mountinfo.rs` | the list of mounts that the kernel gives |
 //! | `size.rs`, `span.rs` | `4M`, `max`; `1.5s` |
 //! | `table.rs` | columns for people |
+//! | `xattr.rs` | extended attributes by descriptor |
 //! | `sys.rs` | system calls that nix and rustix lack |
 
+pub mod cgroups;
 mod channel;
 mod cli;
 mod error;
+mod idmap;
 mod init;
 pub mod kernel_log;
 mod launch;
 mod link;
+mod modes;
 pub mod mount;
 pub mod mountinfo;
 mod next;
+mod program;
 mod signals;
 mod size;
 mod span;
 mod supervisor;
 mod sys;
 pub mod table;
+pub mod xattr;
 
-pub use cli::{Job, Operands, Options, Tool, descriptor, json, main, note, print, text};
+pub use cli::{
+    Job, Operands, Options, Tool, Words, descriptor, json, main, note, parse, print, print_bytes, text,
+};
 pub use error::{Doing, Error, FAILED, NOT_FOUND, NOT_RUNNABLE, Remedy, Result, one_line};
+pub use idmap::id_map;
 pub use link::{Birth, Ended, Ending, Launch, Link, Links, Propagation, Timeout};
+pub use modes::with_exact_modes;
 pub use next::Next;
 pub use signals::proc_is_ours;
 pub use size::{Limit, Size};
 pub use span::Span;
-pub use sys::take_fd;
+pub use sys::{in_user_namespace, take_fd};

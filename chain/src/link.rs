@@ -2,7 +2,7 @@
 
 use std::{
     ffi::{CString, OsStr, OsString},
-    os::fd::{BorrowedFd, OwnedFd, RawFd},
+    os::fd::{AsFd, BorrowedFd, OwnedFd, RawFd},
     time::Duration,
 };
 
@@ -52,6 +52,12 @@ pub trait Link {
 
     /// In the process that becomes NEXT, in the order of the links: join, mount, switch root.
     fn enter(&mut self) -> Result<()> {
+        Ok(())
+    }
+
+    /// In the process that becomes NEXT, when all links have entered: what only NEXT is to be without. With an
+    /// init, which is made in between and must stay able to wait and to pass signals on, it is not in that.
+    fn before_exec(&mut self) -> Result<()> {
         Ok(())
     }
 
@@ -112,6 +118,10 @@ pub struct Launch {
     /// NEXT's environment, where it is not the caller's: words as environ(7) has them, passed on as they
     /// are. NEXT is looked for by its PATH.
     pub environment: Option<Vec<CString>>,
+    /// NEXT is a program as the caller sees it, though a link changes the root: it is opened when all links
+    /// are prepared, and run by descriptor. It must be linked statically.
+    pub host_next: bool,
+    pub(crate) program: Option<OwnedFd>,
     /// A line is written here when the child is about to become NEXT.
     pub(crate) told_on: Option<OwnedFd>,
     pub(crate) wait_fd: Option<OwnedFd>,
@@ -151,6 +161,8 @@ impl Default for Launch {
             propagation: Propagation::Private,
             init: false,
             environment: None,
+            host_next: false,
+            program: None,
             told_on: None,
             wait_fd: None,
             timeout: None,
@@ -207,7 +219,8 @@ impl Launch {
 
     /// What NEXT gets of ours.
     pub(crate) fn inheritance<'a>(&'a self, keep_fds: &'a [RawFd]) -> Inheritance<'a> {
-        Inheritance { keep_fds, environment: self.environment.as_deref() }
+        let program = self.program.as_ref().map(AsFd::as_fd);
+        Inheritance { keep_fds, environment: self.environment.as_deref(), program }
     }
 
     /// Whether the child waits when all links have entered.

@@ -5,11 +5,16 @@
 use std::{
     fs::File,
     io::Read,
-    os::fd::{AsFd, OwnedFd},
+    os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd},
     path::Path,
 };
 
-use nix::{errno::Errno, libc};
+use nix::{
+    errno::Errno,
+    libc,
+    mount::{MntFlags, umount2},
+    unistd::{chdir, fchdir, pivot_root},
+};
 use rustix::{
     fs::{AtFlags, CWD, Mode, OFlags, StatxFlags, open, statx},
     mount::{
@@ -22,8 +27,14 @@ pub use rustix::mount::MountAttrFlags;
 
 use crate::{
     error::{Doing, Remedy, Result},
+    link::Propagation,
     sys,
 };
+
+/// The attributes that every distribution mounts filesystems of the kernel's own with.
+pub const QUIET: MountAttrFlags = MountAttrFlags::MOUNT_ATTR_NOSUID
+    .union(MountAttrFlags::MOUNT_ATTR_NODEV)
+    .union(MountAttrFlags::MOUNT_ATTR_NOEXEC);
 
 /// A filesystem that is being configured (fsopen(2)).
 #[derive(Debug)]
@@ -36,10 +47,18 @@ impl Filesystem {
     /// Begins a new filesystem of this kind, such as `tmpfs`. Fails with ENODEV if the kernel has none.
     pub fn new(kind: &'static str) -> Result<Self> {
         let context = fsopen(kind, FsOpenFlags::FSOPEN_CLOEXEC)
-            .doing(|| format!("make a {kind} filesystem"))
+            .doing(|| format!("new {kind} filesystem"))
             .remedy(Errno::EPERM, "run as root")
             .remedy(Errno::ENODEV, "this kernel has none; is its module loaded?")?;
         Ok(Self { kind, context: context.into() })
+    }
+
+    /// Of a tmpfs, how many bytes its files may have, rounded up to whole pages, and one inode for each page: the
+    /// kernel's own proportion (tmpfs(5), nr_inodes), which it does not keep if only the size is given.
+    pub fn of_size(self, bytes: u64) -> Result<Self> {
+        // Of the kernel, 0 is no limit. Some inodes are the directories that an overlay makes.
+        let inodes = bytes.div_ceil(4096).saturating_add(64);
+        self.set("size", &bytes.max(1).to_string())?.set("nr_inodes", &inodes.to_string())
     }
 
     /// Sets an option that has a value. Values are at most 255 bytes long (fsconfig(2)).
@@ -87,13 +106,9 @@ impl Filesystem {
     }
 }
 
-/// A new proc of this process's pid namespace, detached, with the attributes that every distribution
-/// mounts it with.
+/// A new proc of this process's pid namespace, detached.
 pub fn new_proc() -> Result<OwnedFd> {
-    let quiet = MountAttrFlags::MOUNT_ATTR_NOSUID
-        | MountAttrFlags::MOUNT_ATTR_NODEV
-        | MountAttrFlags::MOUNT_ATTR_NOEXEC;
-    Filesystem::new("proc")?.mount(quiet)
+    Filesystem::new("proc")?.mount(QUIET)
 }
 
 /// A copy of the mount at `path`, detached: with all mounts below it, or of this one alone.
@@ -105,16 +120,90 @@ pub fn copy_tree(path: &Path, recursive: bool) -> Result<OwnedFd> {
         .remedy(Errno::EPERM, "run as root")
 }
 
+/// A copy of what is `name` below the open directory `dir`, or of `dir` itself, which may be a file then, if
+/// the name is empty. It must be mounted in this mount namespace.
+pub fn copy_below(dir: impl AsFd, name: &str, recursive: bool) -> rustix::io::Result<OwnedFd> {
+    let mut flags = OpenTreeFlags::OPEN_TREE_CLONE | OpenTreeFlags::OPEN_TREE_CLOEXEC;
+    flags.set(OpenTreeFlags::AT_RECURSIVE, recursive);
+    flags.set(OpenTreeFlags::AT_EMPTY_PATH, name.is_empty());
+    open_tree(dir, name, flags)
+}
+
 /// Puts a detached mount on the directory or file `place`; `shown` is its name for an error.
 pub fn attach(mount: impl AsFd, place: impl AsFd, shown: &Path) -> Result<()> {
     let flags = MoveMountFlags::MOVE_MOUNT_F_EMPTY_PATH | MoveMountFlags::MOVE_MOUNT_T_EMPTY_PATH;
     move_mount(mount.as_fd(), "", place.as_fd(), "", flags).doing(|| format!("mount on {}", shown.display()))
 }
 
+/// Puts a detached mount on what is `name` below the open directory `dir`. No symbolic link is followed at
+/// the end of the name.
+pub fn attach_below(mount: impl AsFd, dir: impl AsFd, name: impl AsRef<Path>) -> rustix::io::Result<()> {
+    move_mount(mount.as_fd(), "", dir.as_fd(), name.as_ref(), MoveMountFlags::MOVE_MOUNT_F_EMPTY_PATH)
+}
+
 /// Makes a mount read-only, and all below it if asked (mount_setattr(2)).
 pub fn make_read_only(mount: impl AsFd, recursive: bool) -> Result<()> {
-    sys::mount_setattr(mount.as_fd(), recursive, libc::MOUNT_ATTR_RDONLY, 0)
-        .doing(|| "make a mount read-only".into())
+    let read_only = Attributes { set: MountAttrFlags::MOUNT_ATTR_RDONLY, ..Attributes::default() };
+    read_only.apply(mount, recursive).doing(|| "make a mount read-only".into())
+}
+
+/// What mount_setattr(2) changes of a mount. What is not named stays as it is.
+#[derive(Debug, Clone, Copy)]
+pub struct Attributes<'a> {
+    /// Attributes that it gets.
+    pub set: MountAttrFlags,
+    /// Attributes that it loses.
+    pub clear: MountAttrFlags,
+    /// How it hangs together with its copies.
+    pub propagation: Propagation,
+    /// A user namespace whose map says which owner is shown for which; only for a mount that was
+    /// attached nowhere yet.
+    pub id_map: Option<BorrowedFd<'a>>,
+}
+
+impl Default for Attributes<'_> {
+    fn default() -> Self {
+        let nothing = MountAttrFlags::empty();
+        Self { set: nothing, clear: nothing, propagation: Propagation::Unchanged, id_map: None }
+    }
+}
+
+impl Attributes<'_> {
+    /// Changes the mount, and all below it if asked: all of them or, if that fails, none.
+    pub fn apply(&self, mount: impl AsFd, recursive: bool) -> nix::Result<()> {
+        let propagation = match self.propagation {
+            Propagation::Private => libc::MS_PRIVATE,
+            Propagation::Slave => libc::MS_SLAVE,
+            Propagation::Shared => libc::MS_SHARED,
+            Propagation::Unchanged => 0,
+        };
+        let mut attr = libc::mount_attr {
+            attr_set: self.set.bits().into(),
+            attr_clr: self.clear.bits().into(),
+            propagation,
+            userns_fd: 0,
+        };
+        if let Some(namespace) = &self.id_map {
+            attr.attr_set |= libc::MOUNT_ATTR_IDMAP;
+            attr.userns_fd = namespace.as_raw_fd().cast_unsigned().into();
+        }
+        sys::mount_setattr(mount.as_fd(), recursive, &attr)
+    }
+}
+
+/// Makes a mount that is attached somewhere the root of this mount namespace, goes to it, and unmounts all that
+/// is not below it (pivot_root(2)). So many mounts are `on_root` by now, on top of the old root.
+pub fn pivot(root: impl AsFd, on_root: u32) -> Result<()> {
+    fchdir(root.as_fd()).doing(|| "go to the new root".into())?;
+    // With both the same, the old root ends up on top of the new one, where the working
+    // directory still finds it (pivot_root(2), "pivot_root(\".\", \".\")").
+    pivot_root(".", ".")
+        .doing(|| "pivot_root".into())
+        .remedy(Errno::EINVAL, "the present root cannot be left: is it the initial ramfs?")?;
+    for _ in 0..=on_root {
+        umount2(".", MntFlags::MNT_DETACH).doing(|| "unmount the old root".into())?;
+    }
+    chdir("/").doing(|| "go to the new /".into())
 }
 
 /// Opens a directory to be used as a place only (open(2), O_PATH).

@@ -5,6 +5,8 @@ use std::{ffi::OsString, os::unix::ffi::OsStringExt, path::PathBuf};
 /// One mount.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Mount<'a> {
+    /// Its number, as statx(2) tells it of a file on it. It is given again when the mount is gone.
+    pub id: u64,
     /// What of the filesystem is mounted: a directory in it, or a name that the filesystem gives,
     /// such as `net:[4026532177]` for a namespace.
     pub root: PathBuf,
@@ -21,6 +23,12 @@ impl Mount<'_> {
     pub fn has_option(&self, text: &str) -> bool {
         self.options.split(|byte| *byte == b',').any(|option| option == text.as_bytes())
     }
+
+    /// The value of the filesystem's option of this name, if that is a path.
+    pub fn value(&self, name: &str) -> Option<PathBuf> {
+        let mut options = self.options.split(|byte| *byte == b',');
+        options.find_map(|option| option.strip_prefix(name.as_bytes())?.strip_prefix(b"=")).map(unescape)
+    }
 }
 
 /// The mounts in the text of a mountinfo file, in its order. Lines that are not of the form are left
@@ -31,15 +39,16 @@ pub fn mounts(mountinfo: &[u8]) -> impl Iterator<Item = Mount<'_>> {
 
 fn mount(line: &[u8]) -> Option<Mount<'_>> {
     let mut fields = line.split(|byte| *byte == b' ');
-    let (root, point) = (fields.nth(3)?, fields.next()?);
+    let id = std::str::from_utf8(fields.next()?).ok()?.parse().ok()?;
+    let (root, point) = (fields.nth(2)?, fields.next()?);
     // The mount's own options, then any number of optional fields, which a dash ends.
     fields.next()?;
     fields.find(|field| *field == b"-")?;
     let (filesystem, _source, options) = (fields.next()?, fields.next()?, fields.next()?);
-    Some(Mount { root: unescape(root), point: unescape(point), filesystem, options })
+    Some(Mount { id, root: unescape(root), point: unescape(point), filesystem, options })
 }
 
-/// Undoes the kernel's `\040` for space, tab, newline and backslash.
+/// Undoes the kernel's `\040` for space, tab, newline and backslash, and in options for the comma.
 fn unescape(field: &[u8]) -> PathBuf {
     let mut plain = Vec::with_capacity(field.len());
     let mut rest = field;
@@ -71,7 +80,7 @@ mod tests {
 41 31 0:38 /a /sys/fs/cgroup rw shared:3 master:1 - cgroup2 cgroup2 rw,nsdelegate
 ";
         let found: Vec<_> = mounts(text).collect();
-        assert_eq!(found.len(), 2);
+        assert_eq!(found.iter().map(|mount| mount.id).collect::<Vec<_>>(), [27, 41]);
         assert_eq!((found[0].filesystem, found[0].options), (&b"ext4"[..], &b"rw"[..]));
         assert_eq!(found[1].root, Path::new("/a"));
         assert!(found[1].has_option("nsdelegate") && !found[1].has_option("ns"));
@@ -81,6 +90,14 @@ mod tests {
     fn what_the_kernel_escapes_in_a_name_is_undone() {
         let text = b"35 31 0:31 / /mnt/a\\040b\\011c\\012d\\134040 rw - tmpfs none rw\n";
         assert_eq!(mounts(text).next().expect("a mount").point, Path::new("/mnt/a b\tc\nd\\040"));
+    }
+
+    #[test]
+    fn an_option_of_a_filesystem_may_be_a_path() {
+        let text = b"68 44 0:39 / /here rw - overlay overlay rw,lowerdir=/a,upperdir=/b\\054\\040c,uuid=on";
+        let mount = mounts(text).next().expect("a mount");
+        assert_eq!(mount.value("upperdir").as_deref(), Some(Path::new("/b, c")));
+        assert_eq!((mount.value("upper"), mount.value("rw")), (None, None));
     }
 
     #[test]

@@ -8,7 +8,7 @@ use std::{
     fs::{self, File},
     io::Read,
     os::{
-        fd::RawFd,
+        fd::{AsFd, BorrowedFd, OwnedFd, RawFd},
         unix::ffi::{OsStrExt, OsStringExt},
     },
     path::{Path, PathBuf},
@@ -16,12 +16,13 @@ use std::{
 
 use nix::{
     errno::Errno,
-    unistd::{execve, execvp},
+    fcntl::AtFlags,
+    unistd::{execve, execveat, execvp},
 };
 
 use crate::{
     error::{Doing, Error, NOT_FOUND, NOT_RUNNABLE, Result},
-    sys,
+    program, sys,
 };
 
 /// What NEXT gets of this process.
@@ -30,6 +31,8 @@ pub(crate) struct Inheritance<'a> {
     pub(crate) keep_fds: &'a [RawFd],
     /// The environment, if it is not this process's.
     pub(crate) environment: Option<&'a [CString]>,
+    /// The program, if it was opened before the links entered.
+    pub(crate) program: Option<BorrowedFd<'a>>,
 }
 
 /// The command that the chain ends in, with its arguments.
@@ -56,6 +59,12 @@ impl Next {
         OsStr::from_bytes(self.words[0].as_bytes())
     }
 
+    /// Opens the command as this process sees it, found by the PATH of its `environment`, so that it can be
+    /// run when the root is another.
+    pub(crate) fn open(&self, environment: Option<&[CString]>) -> Result<OwnedFd> {
+        program::open(self.name(), environment.map_or_else(|| env::var_os("PATH"), path_of))
+    }
+
     /// Becomes the command, found by PATH as execvp(3) does. Returns only if that failed.
     pub(crate) fn become_it(
         &self,
@@ -69,12 +78,18 @@ impl Next {
             sys::keep_on_exec(*fd).doing(|| format!("--keep-fd {fd}"))?;
         }
         restore_signals()?;
+        if let Some(program) = inheritance.program {
+            let own = if inheritance.environment.is_none() { own_environment() } else { Vec::new() };
+            let environment = inheritance.environment.unwrap_or(&own);
+            return execveat(program.as_fd(), c"", &self.words, environment, AtFlags::AT_EMPTY_PATH)
+                .doing(|| format!("run {} of the host", self.name().display()))
+                .map_err(|error| error.with_status(NOT_RUNNABLE));
+        }
         let Some(environment) = inheritance.environment else {
             let path = env::var_os("PATH");
             return execvp(&self.words[0], &self.words).map_err(|errno| explain(self.name(), path, errno));
         };
-        let path = environment.iter().find_map(|word| word.as_bytes().strip_prefix(b"PATH="));
-        let path = path.map(|path| OsStr::from_bytes(path).to_owned());
+        let path = path_of(environment);
         self.exec_by(path.clone(), environment).map_err(|errno| explain(self.name(), path, errno))
     }
 
@@ -106,8 +121,19 @@ impl fmt::Display for Next {
     }
 }
 
+fn path_of(environment: &[CString]) -> Option<OsString> {
+    let path = environment.iter().find_map(|word| word.as_bytes().strip_prefix(b"PATH="));
+    path.map(|path| OsStr::from_bytes(path).to_owned())
+}
+
+/// The environment of this process, in the words of environ(7).
+fn own_environment() -> Vec<CString> {
+    let word = |(name, value): (OsString, OsString)| [name.as_bytes(), b"=", value.as_bytes()].concat();
+    env::vars_os().filter_map(|variable| CString::new(word(variable)).ok()).collect()
+}
+
 /// Why exec failed: the same errno means "not found", or a script whose interpreter is missing.
-fn explain(name: &OsStr, path: Option<OsString>, errno: Errno) -> Error {
+pub(crate) fn explain(name: &OsStr, path: Option<OsString>, errno: Errno) -> Error {
     let shown = name.display();
     let found = candidates(name, path).find(|file| file.exists());
     let error = Error::os(format!("run {shown}"), errno);
@@ -133,7 +159,7 @@ fn explain(name: &OsStr, path: Option<OsString>, errno: Errno) -> Error {
 }
 
 /// The files that execvp(3) tries for `name`, whether they are there or not.
-fn candidates(name: &OsStr, path: Option<OsString>) -> impl Iterator<Item = PathBuf> {
+pub(crate) fn candidates(name: &OsStr, path: Option<OsString>) -> impl Iterator<Item = PathBuf> {
     let is_path = name.as_bytes().contains(&b'/');
     // What execvp(3) searches without PATH.
     let path = path.filter(|_| !is_path).unwrap_or_else(|| if is_path { "" } else { "/bin:/usr/bin" }.into());

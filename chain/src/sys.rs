@@ -66,6 +66,16 @@ pub(crate) fn exit_now(status: u8) -> ! {
     unsafe { libc::_exit(status.into()) }
 }
 
+/// Gives memory that was freed back to the kernel, which would be held as long as NEXT runs. It is called while that
+/// runs, because it takes a while. musl does so as it is freed.
+pub(crate) fn give_back_memory() {
+    #[cfg(target_env = "gnu")]
+    // SAFETY: malloc_trim(3) touches no memory that is in use.
+    unsafe {
+        libc::malloc_trim(0);
+    }
+}
+
 /// Marks every descriptor from `first` on close-on-exec, in one call (close_range(2), Linux 5.11).
 pub(crate) fn close_on_exec_from(first: RawFd) -> nix::Result<()> {
     close_range(first, RawFd::MAX, libc::CLOSE_RANGE_CLOEXEC)
@@ -129,29 +139,20 @@ pub(crate) fn keep_on_exec(fd: RawFd) -> nix::Result<()> {
     Errno::result(unsafe { libc::fcntl(fd, libc::F_SETFD, 0) }).map(drop)
 }
 
-/// Sets `attr_set` and clears `attr_clr` on the mount of `tree`, and on all below it if asked:
-/// mount_setattr(2), Linux 5.12.
-pub(crate) fn mount_setattr(
-    tree: BorrowedFd,
-    recursive: bool,
-    attr_set: u64,
-    attr_clr: u64,
-) -> nix::Result<()> {
-    // SAFETY: mount_attr is plain numbers, for which zero means "leave as it is".
-    let mut attr: libc::mount_attr = unsafe { std::mem::zeroed() };
-    attr.attr_set = attr_set;
-    attr.attr_clr = attr_clr;
+/// Changes the mount of `tree`, and all below it if asked, as `attr` says: mount_setattr(2), Linux 5.12.
+pub(crate) fn mount_setattr(tree: BorrowedFd, recursive: bool, attr: &libc::mount_attr) -> nix::Result<()> {
     let flags = libc::AT_EMPTY_PATH | if recursive { libc::AT_RECURSIVE } else { 0 };
     let empty: &CStr = c"";
-    // SAFETY: the descriptor is borrowed for the call; path and attr outlive it.
+    // SAFETY: the descriptor is borrowed for the call, as is the one in attr by whoever made that; path
+    // and attr outlive it.
     let done = unsafe {
         libc::syscall(
             libc::SYS_mount_setattr,
             tree.as_raw_fd(),
             empty.as_ptr(),
             flags,
-            &raw const attr,
-            size_of_val(&attr),
+            std::ptr::from_ref(attr),
+            size_of_val(attr),
         )
     };
     Errno::result(done).map(drop)
@@ -208,4 +209,12 @@ pub(crate) fn disposition(signal: nix::sys::signal::Signal, ignored: bool) -> ni
     // SAFETY: SIG_DFL and SIG_IGN run no code of ours.
     let old = unsafe { sigaction(signal, &action)? };
     Ok(matches!(old.handler(), SigHandler::SigIgn))
+}
+
+/// Whether this process is in another user namespace than the first one (user_namespaces(7)).
+pub fn in_user_namespace() -> bool {
+    use std::os::unix::fs::MetadataExt;
+    /// PROC_USER_INIT_INO of <linux/proc_ns.h>: the inode number of the first one.
+    const FIRST: u64 = 0xEFFF_FFFD;
+    std::fs::metadata("/proc/self/ns/user").is_ok_and(|found| found.ino() != FIRST)
 }

@@ -9,10 +9,12 @@ mod machine;
 mod running;
 mod scene;
 mod terminal;
+mod walk;
 
 pub use holder::{Holder, namespace};
 pub use leftovers::Leftovers;
-pub use machine::{on_v2, skip};
+pub use machine::{kernel_is_from, on_v2, skip};
 pub use running::{Running, last_descendant_is};
 pub use scene::{ORDINARY_USER, Scene, slowness, wait_until};
 pub use terminal::Terminal;
+pub use walk::walk;

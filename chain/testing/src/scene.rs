@@ -124,7 +124,17 @@ impl Scene {
     /// The same as an ordinary user. The programs are copied to where that user may reach them.
     pub fn script_as_user(&self, script: &str) -> Command {
         let bin = self.tree("bin", &[]);
-        for program in ["ns-enter", "cg-set", "ovl-mount", "root-enter", "box-run"] {
+        for program in [
+            "ns-enter",
+            "cg-set",
+            "ovl-mount",
+            "ovl-diff",
+            "ovl-commit",
+            "ovl-layer",
+            "root-enter",
+            "priv-drop",
+            "box-run",
+        ] {
             if !bin.join(program).exists() {
                 fs::copy(bin_dir().join(program), bin.join(program)).expect("copy of a program");
             }
