@@ -23,7 +23,7 @@ mod timens;
 mod userns;
 
 pub use args::Args;
-pub use details::Details;
+pub use details::{Details, Made, Supervision};
 pub use idmap::{Map, Owner, Range};
 pub use keep::Keep;
 pub use kind::Kind;
@@ -142,7 +142,7 @@ impl Link for NsEnter {
                 Propagation::Unchanged => {}
             }
         }
-        if let Some(owner) = self.details.owner {
+        if let Some(owner) = self.details.made.owner {
             steps.push(format!("let the user namespace belong to user and group {owner}"));
         }
         steps.extend(self.user.iter().flat_map(UserNs::steps));
@@ -155,28 +155,28 @@ impl Link for NsEnter {
         if let Some(name) = &self.namespaces.hostname {
             steps.push(format!("set the host name to {name}"));
         }
-        if let Some(name) = &self.details.domain {
+        if let Some(name) = &self.details.made.domain {
             steps.push(format!("set the domain name to {name}"));
         }
         if self.has_new(Kind::Net) {
             steps.push("set the loopback interface up".into());
         }
-        for keep in &self.details.keep {
+        for keep in &self.details.made.keep {
             steps.push(format!("keep the {} namespace on {}", keep.kind, keep.file.display()));
         }
         if let Some(pid) = self.details.env_of {
             steps.push(format!("take the environment of process {pid}"));
         }
-        if let Some(file) = &self.details.pid_file {
+        if let Some(file) = &self.details.supervision.pid_file {
             steps.push(format!("write the pid to {}", file.display()));
         }
-        if let Some(fd) = self.details.info_fd {
+        if let Some(fd) = self.details.supervision.info_fd {
             steps.push(format!("tell pid and namespaces on descriptor {fd}"));
         }
-        if let Some(fd) = self.details.wait_fd {
+        if let Some(fd) = self.details.supervision.wait_fd {
             steps.push(format!("wait for descriptor {fd}"));
         }
-        if let Some(timeout) = self.details.timeout {
+        if let Some(timeout) = self.details.supervision.timeout {
             steps.push(format!("end the command after {timeout}"));
         }
         if self.details.init {
@@ -188,10 +188,10 @@ impl Link for NsEnter {
     fn prepare(&mut self, launch: &mut Launch) -> Result<()> {
         // First of all, so that none of these numbers is that of a file that is opened here.
         let take = |fd, option| chain::take_fd(fd).doing(|| format!("{option} {fd}"));
-        if let Some(fd) = self.details.wait_fd {
+        if let Some(fd) = self.details.supervision.wait_fd {
             launch.wait_for(take(fd, "--wait-fd")?);
         }
-        if let Some(fd) = self.details.info_fd {
+        if let Some(fd) = self.details.supervision.info_fd {
             launch.tell_on(take(fd, "--info-fd")?);
         }
         let view = View { root: self.details.root, working_dir: self.details.wd };
@@ -203,11 +203,15 @@ impl Link for NsEnter {
         }
         self.details.check(&self.namespaces)?;
         if self.has_new(Kind::User) {
-            let user = UserNs::new(&self.namespaces.map, self.details.gid_map.as_ref(), self.details.owner)?;
+            let user = UserNs::new(
+                &self.namespaces.map,
+                self.details.made.gid_map.as_ref(),
+                self.details.made.owner,
+            )?;
             if user.needs_supervisor() {
                 launch.act_beside();
             }
-            if self.details.owner.is_some() {
+            if self.details.made.owner.is_some() {
                 launch.act_before_birth();
             }
             self.user = Some(user);
@@ -230,14 +234,17 @@ impl Link for NsEnter {
         if let Some(pid) = self.details.env_of {
             launch.environment = Some(join::environment_of(pid)?);
         }
-        if let Some(timeout) = self.details.timeout() {
+        if let Some(timeout) = self.details.supervision.limit() {
             launch.limit_time(timeout);
         }
-        if self.details.pid_file.is_some() || !self.details.keep.is_empty() {
+        if self.details.supervision.pid_file.is_some() || !self.details.made.keep.is_empty() {
             launch.act_before_next();
         }
         let maps_from_outside = self.user.as_ref().is_some_and(UserNs::needs_supervisor);
-        if maps_from_outside || self.details.info_fd.is_some() || !self.details.keep.is_empty() {
+        if maps_from_outside
+            || self.details.supervision.info_fd.is_some()
+            || !self.details.made.keep.is_empty()
+        {
             proc::check_is_ours()?;
         }
         Ok(())
@@ -256,7 +263,7 @@ impl Link for NsEnter {
         if self.joins_first {
             self.join()?;
         }
-        self.details.owner.map_or(Ok(()), userns::make_for)
+        self.details.made.owner.map_or(Ok(()), userns::make_for)
     }
 
     fn beside(&mut self, child: Pid) -> Result<()> {
@@ -285,7 +292,7 @@ impl Link for NsEnter {
         if let Some(name) = &self.namespaces.hostname {
             sethostname(name).doing(|| format!("set the host name to {name}"))?;
         }
-        if let Some(name) = &self.details.domain {
+        if let Some(name) = &self.details.made.domain {
             setdomainname(name.as_bytes()).doing(|| format!("set the domain name to {name}"))?;
         }
         if self.has_new(Kind::Net) {
@@ -295,17 +302,17 @@ impl Link for NsEnter {
     }
 
     fn before_next(&mut self, child: Pid) -> Result<()> {
-        for keep in &self.details.keep {
+        for keep in &self.details.made.keep {
             self.kept.push(keep.bind(child)?);
         }
-        if let Some(file) = &self.details.pid_file {
+        if let Some(file) = &self.details.supervision.pid_file {
             self.pid_file = tell::pid_file(file, child)?;
         }
         Ok(())
     }
 
     fn told(&self, child: Pid) -> Result<String> {
-        if self.details.info_fd.is_some() { tell::info(child) } else { Ok(String::new()) }
+        if self.details.supervision.info_fd.is_some() { tell::info(child) } else { Ok(String::new()) }
     }
 
     fn after(&mut self, ended: &Ended) -> Result<()> {
