@@ -2,7 +2,7 @@
 //! killed somebody in the group all others in it are killed too.
 
 use std::{
-    fs::{self, File},
+    fs::File,
     os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd},
     path::{Path, PathBuf},
     time::{Duration, Instant},
@@ -14,6 +14,7 @@ use rustix::event::{EventfdFlags, eventfd};
 
 use crate::{
     group::{Group, tree},
+    limits::put,
     v1,
 };
 
@@ -36,7 +37,7 @@ impl Alarm {
         let event = eventfd(0, EventfdFlags::CLOEXEC | EventfdFlags::NONBLOCK).doing(doing)?;
         let control = File::open(dir.join("memory.oom_control")).doing(doing)?;
         let line = format!("{} {}", event.as_raw_fd(), control.as_raw_fd());
-        fs::write(dir.join("cgroup.event_control"), line)
+        put(&dir.join("cgroup.event_control"), &line)
             .doing(doing)
             .remedy(Errno::ENOENT, "this kernel does not tell")?;
         let kills_before = kills(dir);

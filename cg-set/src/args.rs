@@ -11,7 +11,7 @@ use chain::{Error, Job, Operands, Options, Result, Tool, text};
 use clap::Parser;
 
 use crate::{
-    Account, CgSet, GroupName, Settings, list,
+    Account, CgSet, GroupName, Joined, Settings, list,
     named::{self, Task},
     room::Who,
     settings,
@@ -24,6 +24,7 @@ use crate::{
     version,
     override_usage = "cg-set [OPTIONS] SETTING... [--] NEXT [ARG...]
        cg-set [OPTIONS] --name GROUP [SETTING...] [--] NEXT [ARG...]
+       cg-set --of PID [--] NEXT [ARG...]
        cg-set --name GROUP [SETTING... | --json]
        cg-set --name GROUP --pid PID... [SETTING...]
        cg-set --name GROUP --remove [--kill]
@@ -35,6 +36,7 @@ Settings: mem=SIZE    memory and swap together: 4M, 1G, 25%, max; swap=SIZE is s
           pids=N      processes and threads at once: 100, max
           io.read=DEV:SIZE  bytes a second: /dev/vda:50M, 8:0:max; io.write= io.riops= io.wiops=
           mem.high= mem.low= mem.min= cpu.weight= cpu.idle= cpus= mems= io.weight= oom.group= freeze=
+          devices=std the usual ones alone; none, or what is added: std,+/dev/fuse:rw,+c10:*:rwm
           hugetlb.2MB=SIZE rdma=ADAPTER:hca_handle=N,hca_object=N misc=RESOURCE:N
           CONTROLLER.FILE=VALUE, the kernel's own
 Example:  cg-set mem=64M cpu=0.5 pids=32 -- make test")]
@@ -45,7 +47,7 @@ pub struct Args {
     #[command(flatten)]
     place: Place,
     /// Move this running process into the named group; more pids may follow
-    #[arg(long = "pid", value_name = "PID", requires = "name", help_heading = "Groups that stay", value_parser = clap::value_parser!(i32).range(1..))]
+    #[arg(long = "pid", value_name = "PID", requires = "name", help_heading = "Groups that stay", value_parser = pid)]
     pids: Vec<i32>,
     /// Remove the named group, which must have no processes
     #[arg(long, requires = "name", conflicts_with_all = ["pids", "list"], help_heading = "Groups that stay")]
@@ -78,6 +80,9 @@ struct Place {
     /// Make the group below this one, which is there and stays, not below the caller's own
     #[arg(long, value_name = "GROUP", value_parser = GroupName::parser("--parent"))]
     parent: Option<GroupName>,
+    /// Run NEXT in the groups that this process is in
+    #[arg(long, value_name = "PID", conflicts_with_all = ["name", "parent", "move_self", "report", "stat", "list", "json"], value_parser = clap::value_parser!(u32).range(1..))]
+    of: Option<u32>,
     /// Move other users' processes too that are in the way in the caller's own group (cgroup v2)
     #[arg(long)]
     move_self: bool,
@@ -126,6 +131,13 @@ impl Words {
 impl Tool for Args {
     fn job(mut self) -> Result<Job> {
         let words = Words::split(take(&mut self.words), take(&mut self.pids))?;
+        if let Some(pid) = self.place.of {
+            if let Some(word) = words.settings.words().first() {
+                return Err(Error::new(word.display().to_string(), "with --of nothing is set"));
+            }
+            let links: chain::Links = vec![Box::new(Joined::new(pid))];
+            return Ok(Job::Launch { links, next: words.next, options: self.options });
+        }
         self.check(&words)?;
         let name = self.place.full_name();
         if words.next.is_empty() && self.list {
@@ -182,7 +194,7 @@ impl Args {
             );
         }
         if is_for_command && words.settings.is_empty() && !self.account.is_wanted() {
-            return Err(Error::new("no settings", "").hint("name a limit, such as mem=64M"));
+            return Err(Error::new("no settings", "").hint("name a limit, such as mem=64M, or --stat"));
         }
         if !is_for_command && words.next.is_empty() && self.account.is_wanted() {
             return Err(Error::new("--report, --stat", "no command to tell of").hint("name one after --"));
@@ -191,6 +203,10 @@ impl Args {
     }
 }
 
+fn pid(text: &str) -> Result<i32, &'static str> {
+    text.parse().ok().filter(|pid| *pid > 0).ok_or("not a pid")
+}
+
 fn parse_pid(word: &str) -> Result<i32> {
-    word.parse().ok().filter(|pid| *pid > 0).ok_or_else(|| Error::new(format!("--pid {word}"), "not a pid"))
+    pid(word).map_err(|why| Error::new(format!("--pid {word}"), why))
 }

@@ -4,6 +4,7 @@
 //! process is gone. That is so for all who see the directory, whatever pids they see.
 
 use std::{
+    collections::HashSet,
     fs::{self, File},
     os::unix::fs::MetadataExt,
     path::Path,
@@ -13,9 +14,15 @@ use chain::{Doing, Result};
 use nix::{
     errno::Errno,
     fcntl::{Flock, FlockArg},
+    sys::signal::kill,
+    unistd::Pid,
 };
 
-use crate::{group::Group, hierarchy::Hierarchies, name::TRANSIENT};
+use crate::{
+    group::Group,
+    hierarchy::Hierarchies,
+    name::{TRANSIENT, random},
+};
 
 /// A group's directory that belongs to a process which lives.
 #[derive(Debug)]
@@ -39,14 +46,32 @@ fn lock(dir: &Path) -> nix::Result<Flock<File>> {
     Flock::lock(dir, FlockArg::LockExclusiveNonblock).map_err(|(_, errno)| errno)
 }
 
+/// How many groups are tried to lock though there is a process of their owner's pid, which can be another one. It
+/// keeps a run short beside a thousand others.
+const MOST_LOCKED: usize = 16;
+
 /// Kills what is left in the groups of dead processes below the caller's own group, and removes them.
 /// What cannot be removed stays for another.
-pub(crate) fn clear(hierarchies: &Hierarchies) {
-    for (version, own) in hierarchies.trees().filter(|(_, own)| has_groups(own)) {
+pub(crate) fn clear(hierarchies: &Hierarchies, ours: &Group) {
+    let mut live = HashSet::new();
+    for (version, own) in hierarchies.trees() {
+        let our_name = ours.name_below(own);
+        if !has_groups(own, usize::from(our_name.is_some())) {
+            continue;
+        }
         let entries = fs::read_dir(own).into_iter().flatten().flatten();
         let names = entries.filter_map(|entry| entry.file_name().into_string().ok());
-        for name in names.filter(|name| is_transient(name)) {
-            let dir = own.join(&name);
+        let is_anothers = |name: &String| is_transient(name) && our_name.as_ref() != Some(name);
+        let names: Vec<_> = names.filter(is_anothers).collect();
+        // Any, and not the same ones each time.
+        let first = random().unwrap_or(0) as usize % names.len().max(1);
+        for (at, name) in names.iter().enumerate() {
+            let is_one_of_few = (at + names.len() - first) % names.len() < MOST_LOCKED;
+            if !is_one_of_few && (live.contains(name) || is_pid_of_any(name)) {
+                live.insert(name.clone());
+                continue;
+            }
+            let dir = own.join(name);
             if let Ok(_lock) = lock(&dir) {
                 let group = Group::of_dead(version, dir);
                 let _ = group.end();
@@ -55,10 +80,16 @@ pub(crate) fn clear(hierarchies: &Hierarchies) {
     }
 }
 
-/// Whether there may be groups below one: the kernel counts them as links, besides the two of every directory
+/// Whether there is a process of the pid in a group's name, as far as this pid namespace goes.
+fn is_pid_of_any(name: &str) -> bool {
+    let pid = name.strip_prefix(TRANSIENT).and_then(|rest| rest.split('.').next()?.parse().ok());
+    pid.is_some_and(|pid| pid > 0 && kill(Pid::from_raw(pid), None) != Err(Errno::ESRCH))
+}
+
+/// Whether there may be more groups below one than `known`: the kernel counts them as links, besides the two of every directory
 /// (kernfs_refresh_inode() in fs/kernfs/inode.c). That is one call in place of five.
-fn has_groups(dir: &Path) -> bool {
-    fs::metadata(dir).map_or(true, |own| own.nlink() != 2)
+fn has_groups(dir: &Path, known: usize) -> bool {
+    fs::metadata(dir).map_or(true, |own| own.nlink() != 2 + known as u64)
 }
 
 /// `cg-set.PID.RANDOM`, and `.N` if that was taken.

@@ -9,17 +9,15 @@ use std::{
     path::{Path, PathBuf},
 };
 
-use chain::{Doing, Remedy, Result};
-use nix::{
-    errno::Errno,
-    sys::stat::{Mode, umask},
-};
+use chain::{Doing, Error, Remedy, Result, with_exact_modes};
+use nix::errno::Errno;
 
 use crate::{
     dead::{self, Claim},
     hierarchy::{CORE, Hierarchies, Version},
     limits::{DELEGATE, put, read_text},
     room::{self, Who},
+    turn::{self, Turn},
     usage::MEASURED,
     v1,
 };
@@ -29,6 +27,10 @@ const V2: &str = "cgroup";
 /// The v1 tree that can stop a group, and its file.
 pub(crate) const FREEZER: &str = "freezer";
 pub(crate) const FREEZER_STATE: &str = "freezer.state";
+/// What a group of v2 shares out to those below it.
+const SHARED: &str = "cgroup.subtree_control";
+/// How often processes are looked for that were born while others moved.
+const LOOKS: u32 = 1000;
 /// Other groups of our name that are passed over: of other pid namespaces, of killed cg-sets.
 const MOST_NAMESAKES: u32 = 10_000;
 
@@ -46,17 +48,38 @@ pub(crate) struct Group {
 
 impl Group {
     /// The group `name` below the caller's own, in the trees for whose controllers `wanted` says yes.
-    pub(crate) fn new(hierarchies: &Hierarchies, name: &str, wanted: impl Fn(&str, &Path) -> bool) -> Self {
+    pub(crate) fn new(
+        hierarchies: &Hierarchies,
+        name: &str,
+        wanted: impl Fn(&str, Version, &Path) -> bool,
+    ) -> Self {
         let core = CORE
             .iter()
             .filter_map(|name| hierarchies.place(name).map(|(version, own)| (*name, version, own)));
         let dirs =
             hierarchies.all().chain(core).map(|(tree, version, own)| (tree, (version, own.join(name))));
-        let dirs = dirs.filter(|(tree, (_, dir))| wanted(tree, dir));
+        let dirs = dirs.filter(|(tree, (version, dir))| wanted(tree, *version, dir));
         Self {
             dirs: dirs.map(|(tree, place)| (tree.to_owned(), place)).collect(),
             room: hierarchies.room(),
             ..Self::default()
+        }
+    }
+
+    /// The same, where it is there.
+    pub(crate) fn existing(hierarchies: &Hierarchies, name: &str) -> Self {
+        Self::new(hierarchies, name, |_, _, dir| dir.is_dir())
+    }
+
+    /// Leaves out the trees in which it is the group at the root, unless it is that in all: there it stands for the
+    /// whole machine.
+    pub(crate) fn leave_out_roots(&mut self) {
+        let is_root = |(version, dir): &(Version, PathBuf)| match version {
+            Version::V1 => dir.join("release_agent").exists(),
+            Version::V2 => !dir.join("cgroup.type").exists(),
+        };
+        if !self.dirs.values().all(is_root) {
+            self.dirs.retain(|_, place| !is_root(place));
         }
     }
 
@@ -96,6 +119,30 @@ impl Group {
         self.dirs.values().find(|(version, _)| *version == Version::V2).map(|(_, dir)| dir.as_path())
     }
 
+    /// The name of its directory that lies in this one.
+    pub(crate) fn name_below(&self, own: &Path) -> Option<String> {
+        let dir = self.dirs.values().map(|(_, dir)| dir).find(|dir| dir.parent() == Some(own))?;
+        dir.file_name()?.to_str().map(str::to_owned)
+    }
+
+    /// Whether we made this directory of it.
+    pub(crate) fn is_new(&self, dir: &Path) -> bool {
+        self.made.iter().any(|made| made == dir)
+    }
+
+    /// Fails if the group can have no processes because it shares out controllers to groups below it (cgroups(7),
+    /// "Cgroups v2 \"no internal processes\" rule").
+    pub(crate) fn check_for_processes(&self) -> Result<()> {
+        match self.v2().filter(|dir| is_domain(dir) && !shared_by(dir).is_empty()) {
+            None => Ok(()),
+            Some(dir) => Err(Error::new(
+                format!("the group {}", dir.display()),
+                "it has groups with limits below it, and so no processes of its own on cgroup v2",
+            )
+            .hint("name one of those below it, or another, such as GROUP/NAME")),
+        }
+    }
+
     pub(crate) fn is_empty(&self) -> bool {
         self.dirs.is_empty()
     }
@@ -109,12 +156,30 @@ impl Group {
     }
 
     /// Makes the directories that are missing, and those above them.
-    pub(crate) fn make(&mut self) -> Result<()> {
+    fn make(&mut self) -> Result<()> {
         for dir in self.places() {
             self.make_above(&dir)?;
             self.make_one(&dir)?;
         }
         Ok(())
+    }
+
+    /// Makes the directories that are missing, and waits for the turn to change the group.
+    pub(crate) fn make_and_take(&mut self) -> Result<Turn> {
+        loop {
+            self.make()?;
+            let turn = self.take()?;
+            // Who had it before may have failed, and removed what it had made.
+            if self.places().iter().all(|dir| dir.exists()) {
+                return Ok(turn);
+            }
+            self.made.retain(|dir| dir.exists());
+        }
+    }
+
+    /// Waits for the turn to change the group.
+    pub(crate) fn take(&self) -> Result<Turn> {
+        turn::take(&self.places())
     }
 
     /// Makes the groups that are missing above one.
@@ -131,13 +196,13 @@ impl Group {
         &mut self,
         hierarchies: &Hierarchies,
         name: &str,
-        wanted: impl Fn(&str) -> bool,
+        wanted: impl Fn(&str, Version) -> bool,
         brake: bool,
     ) -> Result<String> {
         let mut count = 0;
         loop {
             let name = if count == 0 { name.to_owned() } else { format!("{name}.{count}") };
-            *self = Self::new(hierarchies, &name, |tree, _| wanted(tree));
+            *self = Self::new(hierarchies, &name, |tree, version, _| wanted(tree, version));
             let made = self
                 .places()
                 .iter()
@@ -192,11 +257,7 @@ impl Group {
 
     fn create(&mut self, dir: &Path) -> Result<()> {
         self.share_out(dir)?;
-        // The mode is as it is written here, whatever the caller's umask.
-        let before = umask(Mode::empty());
-        let created = DirBuilder::new().mode(0o755).create(dir);
-        umask(before);
-        created
+        with_exact_modes(|| DirBuilder::new().mode(0o755).create(dir))
             .doing(|| format!("make the group {}", dir.display()))
             .remedy(Errno::EACCES, DELEGATE)
             .remedy(Errno::EROFS, "the cgroup filesystem is mounted read-only here")
@@ -223,8 +284,7 @@ impl Group {
         });
         let needed: Vec<_> = needed.collect();
         let Some(above) = dir.parent().filter(|_| !needed.is_empty()) else { return Ok(()) };
-        let file = above.join("cgroup.subtree_control");
-        let Ok(shared) = fs::read_to_string(&file) else { return Ok(()) };
+        let shared = shared_by(above);
         let is_missing = |controller: &&str| !shared.split_whitespace().any(|name| name == *controller);
         let missing: Vec<_> = needed.into_iter().filter(is_missing).collect();
         if missing.is_empty() {
@@ -233,7 +293,12 @@ impl Group {
         if let Some((_, who)) = self.room.as_ref().filter(|(own, _)| own == above) {
             room::make(above, *who)?;
         }
-        let share = |controller: &str| put(&file, &format!("+{controller}"));
+        // Of some controllers the kernel would make threads of the group's processes, which no group below can hold.
+        let is_occupied = is_domain(above) && !processes_in(above).is_empty();
+        let share = |controller: &str| {
+            let free = if is_occupied { Err(Errno::EBUSY) } else { Ok(()) };
+            free.map_err(io::Error::from).and_then(|()| put(&above.join(SHARED), &format!("+{controller}")))
+        };
         for controller in missing {
             share(controller)
                 .doing(|| format!("share out the {controller} controller of the group {}", above.display()))
@@ -288,8 +353,37 @@ impl Group {
         let is_v1 = |dir: &&PathBuf| {
             self.dirs.values().any(|(version, place)| *version == Version::V1 && place == *dir)
         };
-        let open = |dir: &PathBuf| open_to_write(&dir.join("tasks")).or_else(|_| open_procs(dir));
-        self.places().iter().filter(is_v1).map(open).collect()
+        self.places().iter().filter(is_v1).map(|dir| open_door(dir)).collect()
+    }
+
+    /// Moves the processes that are in one of the group's directories into the others too, so that what is set there
+    /// holds for them: a directory may have been made later than they came. Each that is born while others move is
+    /// found by the next look.
+    pub(crate) fn gather(&self) -> Result<()> {
+        let places = self.places();
+        for _ in 0..LOOKS {
+            let found: Vec<BTreeSet<_>> =
+                places.iter().map(|dir| processes_in(dir).into_iter().collect()).collect();
+            let all: BTreeSet<i32> = found.iter().flatten().copied().filter(|pid| *pid != 0).collect();
+            let lacking = places
+                .iter()
+                .zip(&found)
+                .flat_map(|(dir, has)| all.difference(has).map(move |pid| (dir, pid)));
+            let lacking: Vec<_> = lacking.collect();
+            if lacking.is_empty() {
+                return Ok(());
+            }
+            for (dir, pid) in lacking {
+                match put(&dir.join("cgroup.procs"), &pid.to_string()) {
+                    // It has ended.
+                    Err(error) if error.raw_os_error() == Some(Errno::ESRCH as i32) => {}
+                    moved => {
+                        moved.doing(|| format!("move process {pid} of the group into {}", dir.display()))?;
+                    }
+                }
+            }
+        }
+        Err(Error::new(format!("move the processes of the group {self}"), "it gets new ones all the time"))
     }
 
     /// Moves a running process in, with all its threads.
@@ -311,19 +405,12 @@ impl Group {
     /// The processes in the group, in ascending order. A process of a pid namespace that cannot be
     /// seen from here has the number 0.
     pub(crate) fn processes(&self) -> Vec<i32> {
-        let mut pids: Vec<_> = self.dirs.values().flat_map(|(_, dir)| processes_in(dir)).collect();
-        pids.sort_unstable();
-        pids.dedup();
-        pids
+        processes_in_all(self.places())
     }
 
     /// The same for the group and all below it.
     pub(crate) fn processes_below(&self) -> Vec<i32> {
-        let trees = self.dirs.values().flat_map(|(_, dir)| tree(dir));
-        let mut pids: Vec<_> = trees.flat_map(|dir| processes_in(&dir)).collect();
-        pids.sort_unstable();
-        pids.dedup();
-        pids
+        processes_in_all(self.places().iter().flat_map(|dir| tree(dir)))
     }
 
     /// The first group that has processes, this one or one below it, in any tree: its path from this
@@ -371,6 +458,11 @@ impl fmt::Display for Group {
     }
 }
 
+/// Opens the file through which one thread joins a group of v1.
+fn open_door(dir: &Path) -> Result<File> {
+    open_to_write(&dir.join("tasks")).or_else(|_| open_procs(dir))
+}
+
 fn open_procs(dir: &Path) -> Result<File> {
     let procs = dir.join("cgroup.procs");
     open_to_write(&procs).doing(|| format!("open {}", procs.display()))
@@ -380,13 +472,29 @@ fn open_to_write(file: &Path) -> io::Result<File> {
     OpenOptions::new().write(true).open(file)
 }
 
+/// The controllers that a group of v2 shares out to those below it.
+fn shared_by(dir: &Path) -> String {
+    fs::read_to_string(dir.join(SHARED)).unwrap_or_default()
+}
+
+/// Whether it is a usual group of v2, and not the one at the root nor one of threads.
+fn is_domain(dir: &Path) -> bool {
+    read_text(dir, "cgroup.type").is_some_and(|kind| kind == "domain")
+}
+
 fn remove_dir(dir: &Path) -> Result<()> {
     match fs::remove_dir(dir) {
         Err(error) if error.kind() != ErrorKind::NotFound => Err(error)
             .doing(|| format!("remove the group {}", dir.display()))
-            .remedy(Errno::EBUSY, "it has processes or groups in it"),
+            .remedy(Errno::EBUSY, "it has processes or groups in it")
+            .remedy(Errno::EACCES, DELEGATE),
         _ => Ok(()),
     }
+}
+
+fn processes_in_all(dirs: impl IntoIterator<Item = PathBuf>) -> Vec<i32> {
+    let pids: BTreeSet<_> = dirs.into_iter().flat_map(|dir| processes_in(&dir)).collect();
+    pids.into_iter().collect()
 }
 
 fn processes_in(dir: &Path) -> Vec<i32> {

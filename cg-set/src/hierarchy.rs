@@ -5,19 +5,19 @@
 //! is a v2 tree without controllers beside them (cgroups(7)).
 
 use std::{
-    ffi::OsString,
     fs,
-    os::unix::ffi::OsStringExt,
     path::{Component, Path, PathBuf},
 };
 
 use chain::{
     Doing, Error, Result,
+    cgroups::memberships,
     mountinfo::{self, Mount},
 };
 
 use crate::{
     limits::{read_made_up, read_text},
+    name::GroupName,
     room::{self, Who},
 };
 
@@ -97,7 +97,7 @@ impl Hierarchies {
             }
             let error = Error::new(setting, format!("no cgroup {controller} controller is mounted here"));
             if self.trees.is_empty() {
-                error.hint("show it in the box with --bind /sys/fs/cgroup:/sys/fs/cgroup")
+                error.hint("a box shows no groups that could be changed; limit the box itself, by cg-set in front of it")
             } else {
                 error.hint("see /proc/cgroups for what the kernel has")
             }
@@ -108,6 +108,14 @@ impl Hierarchies {
     pub(crate) fn nearest<'a>(&self, own: &'a Path) -> &'a Path {
         let is_callers = self.moving.is_some();
         own.ancestors().find(|dir| is_callers || dir.exists()).unwrap_or(own)
+    }
+
+    /// The group that one is made below: the one above a named group that is nearest to it and there, else the
+    /// caller's own, which is `own` in this tree.
+    pub(crate) fn above(&self, own: &Path, name: Option<&GroupName>) -> PathBuf {
+        let Some(name) = name else { return self.nearest(own).to_path_buf() };
+        let dir = own.join(name.as_str());
+        dir.ancestors().skip(1).find(|dir| dir.exists()).unwrap_or(own).to_path_buf()
     }
 
     /// All controllers that are found, with the version that has them, and the caller's own group.
@@ -135,23 +143,38 @@ impl Hierarchies {
 
 /// The trees, without the controllers of v2's.
 fn parse(cgroup: &[u8], mountinfo: &[u8]) -> Vec<Hierarchy> {
-    let groups: Vec<_> = lines(cgroup).filter_map(group).collect();
+    let memberships: Vec<_> = memberships(cgroup).collect();
     let mut found: Vec<Hierarchy> = Vec::new();
     for mount in mountinfo::mounts(mountinfo) {
-        let mounted = groups.iter().find(|(controllers, _)| match controllers.as_slice() {
-            [] => mount.filesystem == b"cgroup2",
-            [first, ..] => mount.filesystem == b"cgroup" && mount.has_option(first),
-        });
-        let Some((controllers, path)) = mounted else { continue };
-        let Some(own) = locate(path, &mount) else { continue };
+        let Some(mounted) = memberships.iter().find(|one| one.is_mounted_by(&mount)) else { continue };
+        let Some(own) = locate(&mounted.path, &mount) else { continue };
+        let mut controllers = mounted.controllers.clone();
+        // The one that v1 names blkio has its name of v2 too.
+        if controllers.iter().any(|name| name == "blkio") {
+            controllers.push("io".into());
+        }
         let version = if controllers.is_empty() { Version::V2 } else { Version::V1 };
         let own = if version == Version::V2 { room::own(own) } else { own };
-        let is_known = |known: &Hierarchy| known.version == version && known.controllers == *controllers;
+        let is_known = |known: &Hierarchy| known.version == version && known.controllers == controllers;
         if !found.iter().any(is_known) {
-            found.push(Hierarchy { version, controllers: controllers.clone(), own });
+            found.push(Hierarchy { version, controllers, own });
         }
     }
     found
+}
+
+/// The directories of the groups that a process is in, by its pid or as `self`, where they can be seen.
+pub(crate) fn of(process: &str) -> Result<Vec<(Version, PathBuf)>> {
+    let read = |file: &str| read_made_up(Path::new(file)).doing(|| format!("find the cgroups in {file}"));
+    let text = read(&format!("/proc/{process}/cgroup"))?;
+    let memberships: Vec<_> = memberships(&text).collect();
+    let mut found = Vec::new();
+    for mount in mountinfo::mounts(&read("/proc/self/mountinfo")?) {
+        let Some(mounted) = memberships.iter().find(|one| one.is_mounted_by(&mount)) else { continue };
+        let version = if mounted.controllers.is_empty() { Version::V2 } else { Version::V1 };
+        found.extend(locate(&mounted.path, &mount).map(|dir| (version, dir)));
+    }
+    Ok(found)
 }
 
 /// What every group of v2 has without a controller.
@@ -199,22 +222,6 @@ fn above_has(own: &Path, controller: &str) -> bool {
     list.split_whitespace().any(|name| name == controller)
 }
 
-fn lines(text: &[u8]) -> impl Iterator<Item = &[u8]> {
-    text.split(|byte| *byte == b'\n').filter(|line| !line.is_empty())
-}
-
-/// `4:memory:/a/b` as controllers and path. The one that v1 names blkio has its name of v2 too.
-fn group(line: &[u8]) -> Option<(Vec<String>, PathBuf)> {
-    let mut fields = line.splitn(3, |byte| *byte == b':').skip(1);
-    let controllers = String::from_utf8_lossy(fields.next()?);
-    let mut controllers: Vec<_> =
-        controllers.split(',').filter(|name| !name.is_empty()).map(str::to_owned).collect();
-    if controllers.iter().any(|name| name == "blkio") {
-        controllers.push("io".into());
-    }
-    Some((controllers, OsString::from_vec(fields.next()?.to_vec()).into()))
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -260,9 +267,9 @@ mod tests {
     }
 
     #[test]
-    fn where_no_tree_is_mounted_it_is_said_how_to_show_them() {
+    fn where_no_tree_is_mounted_it_is_said_what_can_be_done() {
         let error = found(CGROUP, b"").place_for("mem=4M", "memory").expect_err("none");
-        assert!(error.to_string().ends_with("--bind /sys/fs/cgroup:/sys/fs/cgroup"), "{error}");
+        assert!(error.to_string().ends_with("limit the box itself, by cg-set in front of it"), "{error}");
     }
 
     proptest! {

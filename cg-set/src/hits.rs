@@ -8,6 +8,7 @@ use crate::{
     group::Group,
     limits,
     oom::{self, Victim, Whose},
+    settings::Settings,
 };
 
 /// How the counters stood before NEXT ran, and where the kernel's log did.
@@ -15,6 +16,7 @@ use crate::{
 pub(crate) struct Before {
     kills: u64,
     refused_forks: u64,
+    over_high: u64,
     log: Option<KernelLog>,
     /// The group's name is nobody else's, whenever they ran.
     is_fresh: bool,
@@ -27,6 +29,7 @@ impl Before {
         Self {
             kills: memory.map_or(0, |memory| memory.kills),
             refused_forks: limits::forks(group).map_or(0, |forks| forks.refused),
+            over_high: limits::times_over_high(group),
             log: memory.map(|_| KernelLog::from_now()),
             is_fresh: false,
         }
@@ -56,10 +59,30 @@ impl Before {
 
 /// A line for each limit that was run into since then.
 pub(crate) fn say(before: Before, group: &Group, group_name: &str, next: &OsStr) {
-    let forks = forks(&before, group);
-    for line in memory(before, group, group_name, next).into_iter().chain(forks) {
+    let others = slowed(&before, group).into_iter().chain(forks(&before, group));
+    for line in memory(before, group, group_name, next).into_iter().chain(others) {
         chain::note("cg-set", &line);
     }
+}
+
+/// The least limit of this name on a group above, and whose it is.
+fn limit_above(setting: &str, group: &Group) -> Option<String> {
+    let (controller, above) =
+        (Settings::controller_of(setting)?, std::iter::successors(group.above(), Group::above));
+    let limits = above.filter_map(|above| {
+        let limit = limits::get(setting, &above).filter(|limit| !limit.is_no_limit())?;
+        Some((limit, above.place(controller)?.1.to_path_buf()))
+    });
+    let (limit, dir) =
+        limits.reduce(|least, next| if next.0.is_less_than(&least.0) { next } else { least })?;
+    Some(format!("{setting}={limit} of {}", dir.display()))
+}
+
+/// Whether what runs in the group was slowed down for the memory that it used.
+fn slowed(before: &Before, group: &Group) -> Option<String> {
+    let high = limits::get("mem.high", group)?;
+    let is_more = limits::times_over_high(group) > before.over_high;
+    is_more.then(|| format!("mem.high={high}: processes were slowed down for passing it; raise mem.high="))
 }
 
 /// Who was killed for passing the memory limit, if somebody was.
@@ -69,34 +92,45 @@ fn memory(before: Before, group: &Group, group_name: &str, next: &OsStr) -> Opti
     if kills == 0 && !memory.was_full {
         return None;
     }
-    let mem = limits::get("mem", group)?;
     let victim = before.victim(group_name, kills);
     let whose = victim.as_ref().and_then(|victim| victim.limit).or((kills > 0).then_some(memory.whose));
     let who = match &victim {
         Some(victim) => format!("{} (pid {})", victim.name, victim.pid),
         None => format!("a process of {}", next.display()),
     };
-    let why = match whose {
+    match whose {
         // On v1 a kill is counted in the victim's group alone, which can be one below this.
-        Some(Whose::Own) => "was killed for passing it; raise mem=",
-        Some(Whose::Above) if kills > 0 => {
-            "was killed because memory ran out above this group; raise the limit there"
+        Some(Whose::Own) => {
+            let mem = limits::get("mem", group)?;
+            Some(format!("mem={mem}: {who} was killed for passing it; raise mem="))
         }
+        Some(Whose::Above) if kills > 0 => Some(match limit_above("mem", group) {
+            Some(limit) => format!("{limit}: {who} was killed for passing it; raise it there"),
+            None => {
+                format!("memory: {who} was killed because it ran out above this group; raise the limit there")
+            }
+        }),
         // A group below has its own cg-set, or whoever made it.
-        Some(Whose::Above | Whose::Below) | None => return None,
-    };
-    Some(format!("mem={mem}: {who} {why}"))
+        Some(Whose::Above | Whose::Below) | None => None,
+    }
 }
 
 /// How often a fork was refused.
 fn forks(before: &Before, group: &Group) -> Option<String> {
     let forks = limits::forks(group)?;
     let refused = forks.refused.saturating_sub(before.refused_forks);
-    let pids = (refused > 0).then(|| limits::get("pids", group))??;
+    if refused == 0 {
+        return None;
+    }
     let times = if refused == 1 { "once".to_owned() } else { format!("{refused} times") };
-    let raise = match forks.whose {
-        Whose::Above => "by a limit above this group; raise that",
-        Whose::Own | Whose::Below => "for passing it; raise pids=",
-    };
-    Some(format!("pids={pids}: fork was refused {times} {raise}"))
+    match forks.whose {
+        Whose::Above => Some(match limit_above("pids", group) {
+            Some(limit) => format!("{limit}: fork was refused {times} for passing it; raise it there"),
+            None => format!("pids: fork was refused {times} by a limit above this group; raise that"),
+        }),
+        Whose::Own | Whose::Below => {
+            let pids = limits::get("pids", group)?;
+            Some(format!("pids={pids}: fork was refused {times} for passing it; raise pids="))
+        }
+    }
 }

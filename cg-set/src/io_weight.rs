@@ -13,7 +13,7 @@ use crate::{
     hierarchy::Version,
     io::on_disks,
     limits::{read_text, write},
-    value::whole,
+    value::{weight, whole},
 };
 
 const IOCOST: &str = "io.weight";
@@ -139,13 +139,6 @@ impl fmt::Display for Weights {
             (all, None) => all.unwrap_or(Self::DEFAULT).fmt(f),
         }
     }
-}
-
-fn weight(text: &str) -> Result<u32, String> {
-    whole(text)
-        .and_then(|number| u32::try_from(number).ok())
-        .filter(|number| (1..=10_000).contains(number))
-        .ok_or_else(|| "not a weight; write 1 to 10000, where 100 is the default".into())
 }
 
 /// bfq has weights from 1 to 1000, with 100 as the default too. The kernel converts nothing; so does

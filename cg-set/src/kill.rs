@@ -11,7 +11,7 @@ use chain::{Error, Result};
 use crate::{
     group::{FREEZER, FREEZER_STATE, Group, tree},
     hierarchy::Version,
-    limits::put,
+    limits::{put, read_text},
     process::Process,
 };
 
@@ -24,12 +24,21 @@ impl Group {
     /// Kills everything in the group and in the groups below it, and waits until it is gone.
     pub(crate) fn kill_all(&self) -> Result<()> {
         // Linux 5.14. At once, so that nothing can fork away from it; what follows only waits.
-        let braked = self.v2().is_some_and(|dir| fs::write(dir.join("cgroup.kill"), "1").is_ok());
-        if self.occupied().is_some()
-            && let Some((_, dir)) = self.place("pids")
-        {
-            let _ = fs::write(dir.join("pids.max"), "0");
+        let braked = self.v2().is_some_and(|dir| put(&dir.join("cgroup.kill"), "1").is_ok());
+        let pids = self.place("pids").filter(|_| self.occupied().is_some());
+        let limit = pids.and_then(|(_, dir)| Some((dir.join("pids.max"), read_text(dir, "pids.max")?)));
+        if let Some((file, _)) = &limit {
+            let _ = put(file, "0");
         }
+        let killed = self.kill_all_found(braked);
+        // The group may stay.
+        if let Some((file, limit)) = limit {
+            let _ = put(&file, &limit);
+        }
+        killed
+    }
+
+    fn kill_all_found(&self, braked: bool) -> Result<()> {
         let freezer = self.place(FREEZER).filter(|(version, _)| *version == Version::V1).map(|(_, dir)| dir);
         let end = Instant::now() + KILL_TIME;
         loop {

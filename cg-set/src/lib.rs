@@ -15,6 +15,7 @@ mod hugetlb;
 mod human;
 mod io;
 mod io_weight;
+mod joined;
 mod kill;
 mod limits;
 mod list;
@@ -22,12 +23,14 @@ mod misc;
 mod name;
 mod named;
 mod oom;
+mod options;
 mod process;
 mod rdma;
 mod report;
 mod room;
 mod settings;
 mod show;
+mod turn;
 mod undo;
 mod usage;
 mod v1;
@@ -39,7 +42,9 @@ pub use device::Device;
 pub use devices::Devices;
 pub use each::Each;
 pub use io_weight::Weights;
+pub use joined::Joined;
 pub use name::GroupName;
+pub use options::Limits;
 pub use rdma::Adapter;
 pub use report::Account;
 pub use settings::Settings;
@@ -48,13 +53,34 @@ pub use value::{Amount, Cores, Count, Percent, Value};
 use std::{ffi::OsString, fs::File, io::Write, os::fd::BorrowedFd, time::Instant};
 
 use chain::{Birth, Doing, Ended, Ending, Error, Launch, Link, Result};
+use rustix::fs::{Access, AtFlags, CWD, accessat};
 
 use alarm::Alarm;
 use group::Group;
-use hierarchy::Hierarchies;
+use hierarchy::{Hierarchies, Version};
 use room::Who;
 use undo::Undo;
 use usage::{MEASURED, Used};
+
+/// Whether the caller may make a group with these settings, as far as can be told without making it: an ordinary
+/// user may where a group was delegated to it.
+pub fn can_limit(settings: &Settings) -> bool {
+    let Ok(hierarchies) = Hierarchies::read(Who::Own) else { return false };
+    limits::controllers(settings).iter().all(|controller| may_make_in(&hierarchies, controller))
+}
+
+/// Whether the caller may make a group in the tree of a controller.
+fn may_make_in(hierarchies: &Hierarchies, controller: &str) -> bool {
+    let may_write = |dir| accessat(CWD, dir, Access::WRITE_OK, AtFlags::EACCESS).is_ok();
+    hierarchies.place(controller).is_some_and(|(_, own)| may_write(hierarchies.nearest(own)))
+}
+
+/// Which version of cgroups has the controller of a setting here, 1 or 2.
+pub fn version_of(setting: &str) -> Option<u8> {
+    let controller = Settings::controller_of(setting)?;
+    let hierarchies = Hierarchies::read(Who::Own).ok()?;
+    hierarchies.place(controller).map(|(version, _)| if version == Version::V1 { 1 } else { 2 })
+}
 
 /// NEXT held to limits.
 #[derive(Debug)]
@@ -133,10 +159,10 @@ impl CgSet {
     fn tell(&mut self, ended: &Ended) -> Result<()> {
         hits::say(std::mem::take(&mut self.before), &self.group, &self.group_name, ended.next);
         match self.started {
-            Some(started) if self.account.is_wanted() => {
+            Some(started) => {
                 self.open.tell(ended, started, &Used::read(&self.group).since(&self.used_before))
             }
-            _ => Ok(()),
+            None => Ok(()),
         }
     }
 }
@@ -162,7 +188,14 @@ impl Link for CgSet {
             },
             Some(name) => format!("make the group {name} if it is missing"),
         }];
-        steps.extend(self.settings.words().iter().map(|word| format!("set {}", word.display())));
+        // What a percentage is of is known when all is prepared.
+        for (key, value) in self.settings.given() {
+            let resolved = self.resolved.get(key.name).filter(|resolved| *resolved != value);
+            let is =
+                resolved.map(|resolved| format!(", which is {}={resolved}", key.name)).unwrap_or_default();
+            steps.push(format!("set {}={value}{is}", key.name));
+        }
+        steps.extend(self.settings.raw().iter().map(|raw| format!("set {}={}", raw.file, raw.value)));
         steps.push("move the command into the group".into());
         if self.name.is_none() {
             steps.push("after the command: kill what is left in the group, and remove it".into());
@@ -181,7 +214,7 @@ impl Link for CgSet {
             None => hierarchies,
             Some(parent) => named::below(hierarchies, parent)?,
         };
-        self.resolved = limits::resolve(&self.settings, &hierarchies)?;
+        self.resolved = limits::resolve(&self.settings, &hierarchies, self.name.as_ref())?;
         if let Some(name) = &self.name {
             named::open(&hierarchies, name, &self.resolved)?;
         }
@@ -192,11 +225,16 @@ impl Link for CgSet {
     fn make(&mut self, birth: &mut Birth) -> Result<()> {
         let Some(hierarchies) = &self.hierarchies else { return Ok(()) };
         self.open = self.account.open()?;
-        dead::clear(hierarchies);
+        let mut turn = None;
         if let Some(name) = &self.name {
             name.as_str().clone_into(&mut self.group_name);
-            self.group = named::open(hierarchies, name, &self.resolved)?;
-            self.group.make()?;
+            self.group = if self.resolved.is_empty() {
+                named::existing(hierarchies, name)?
+            } else {
+                named::open(hierarchies, name, &self.resolved)?
+            };
+            turn = Some(self.group.make_and_take()?);
+            self.group.check_for_processes()?;
             self.undo = Some(Undo::before(&self.resolved, &self.group));
         } else {
             let name = name::transient()?;
@@ -204,22 +242,36 @@ impl Link for CgSet {
             // Where forks can be stopped nothing gets away from who kills what is left.
             let mut brake = !needed.contains("pids");
             if self.account.is_wanted() {
-                needed.extend(MEASURED.map(str::to_owned));
+                // What else is measured is left out where no group may be made for it.
+                let measured = MEASURED.into_iter().filter(|name| may_make_in(hierarchies, name));
+                needed.extend(measured.map(str::to_owned));
                 brake = true;
             }
-            let wanted = |tree: &str| needed.contains(tree);
+            // Where the group above has a directory in a tree of v1, so that what is set there holds.
+            let is_there = |tree: &str| hierarchies.place(tree).is_some_and(|(_, own)| own.is_dir());
+            let wanted = |tree: &str, version| {
+                let above = self.parent.is_some() && version == Version::V1;
+                needed.contains(tree) || (above && is_there(tree))
+            };
             self.group_name = self.group.make_fresh(hierarchies, &name, wanted, brake)?;
         }
         limits::apply(&self.resolved, &self.group)?;
-        self.before = match self.name {
-            Some(_) => hits::Before::now(&self.group),
-            None => hits::Before::anybody(),
-        };
+        if self.name.is_some() {
+            self.group.gather()?;
+        }
+        drop(turn);
+        if self.name.is_some() {
+            self.before = hits::Before::now(&self.group);
+            self.used_before =
+                if self.account.is_wanted() { Used::read(&self.group) } else { Used::default() };
+        } else {
+            // Nobody has been in it.
+            self.before = hits::Before::anybody();
+        }
         if limits::ends_whole_group(&self.resolved, hierarchies) {
             self.alarm = Alarm::set(&self.group)?;
         }
         if self.account.is_wanted() {
-            self.used_before = Used::read(&self.group);
             self.started = Some(Instant::now());
         }
         birth.cgroup = self.group.cradle()?;
@@ -236,6 +288,10 @@ impl Link for CgSet {
 
     fn meanwhile(&mut self) {
         self.before.open_log(&self.group);
+        // Beside a thousand others it takes as long as a box.
+        if let Some(hierarchies) = &self.hierarchies {
+            dead::clear(hierarchies, &self.group);
+        }
     }
 
     fn alarm(&self) -> Option<BorrowedFd<'_>> {
@@ -257,7 +313,9 @@ impl Link for CgSet {
         match (&self.name, ended.ending) {
             (None, _) => self.group.ours().end()?,
             (Some(_), Ending::NotRun) => {
-                if let Some(undo) = &self.undo {
+                let _turn = self.group.take()?;
+                // Others may run in it by now who count on what is set.
+                if let Some(undo) = self.undo.as_ref().filter(|_| self.group.processes_below().is_empty()) {
                     undo.undo(&self.group);
                 }
                 self.group.unmake()?;

@@ -13,12 +13,12 @@ use nix::errno::Errno;
 
 use crate::{
     devices::Devices,
-    each::Each,
     group::Group,
     hierarchy::{Hierarchies, Version},
     hugetlb, io,
     io_weight::Weights,
     misc,
+    name::GroupName,
     oom::Whose,
     rdma,
     settings::{Key, Settings, find, keys},
@@ -28,13 +28,20 @@ use crate::{
 
 /// Checks that each setting can be given here, before anything is made, and turns percentages into
 /// numbers.
-pub(crate) fn resolve(settings: &Settings, hierarchies: &Hierarchies) -> Result<Settings> {
+pub(crate) fn resolve(
+    settings: &Settings,
+    hierarchies: &Hierarchies,
+    name: Option<&GroupName>,
+) -> Result<Settings> {
+    let settings = &match name {
+        Some(name) => completed(settings.clone(), &Group::existing(hierarchies, name.as_str())),
+        None => settings.clone(),
+    };
     let mut resolved = settings.clone();
     for (key, value) in settings.given() {
         let setting = format!("{}={value}", key.name);
         let (version, own) = hierarchies.place_for(&setting, key.controller)?;
-        // A named group need not have a directory in each tree.
-        let own = hierarchies.nearest(own);
+        let own = &hierarchies.above(own, name);
         let refused = match version {
             Version::V1 => v1::why_not(key.name, own),
             // It has all settings.
@@ -45,6 +52,13 @@ pub(crate) fn resolve(settings: &Settings, hierarchies: &Hierarchies) -> Result<
         }
         if key.name == "cpu.period" && settings.get("cpu").is_none() {
             return Err(Error::new(setting, "a period without a limit").hint("add cpu="));
+        }
+        if key.name == "swap" && version == Version::V1 && is_limit(value) && !is_limited(settings, "mem") {
+            return Err(Error::new(
+                setting,
+                "cgroup v1 limits swap together with memory, and that is not limited",
+            )
+            .hint("add mem="));
         }
         let number = match value {
             Value::Bytes(Limit::At(Amount::Part(part))) => {
@@ -58,10 +72,84 @@ pub(crate) fn resolve(settings: &Settings, hierarchies: &Hierarchies) -> Result<
         };
         resolved = resolved.with(key.name, Some(number));
     }
+    check_times(settings)?;
     for raw in settings.raw() {
         hierarchies.place_for(&format!("{}={}", raw.file, raw.value), raw.controller())?;
     }
     Ok(resolved)
+}
+
+/// The same settings, with those that the kernel sets together with them as a named group has them.
+fn completed(mut settings: Settings, group: &Group) -> Settings {
+    let mut keep = |of: &str, name: &str| {
+        let kept = if settings.has(of) && !settings.has(name) { get(name, group) } else { None };
+        settings = std::mem::take(&mut settings).with(name, kept.filter(is_limit));
+    };
+    keep("swap", "mem");
+    keep("cpu.period", "cpu");
+    keep("cpu.burst", "cpu");
+    keep("cpu", "cpu.period");
+    if is_limited(&settings, "mem")
+        && !settings.has("swap")
+        && get("mem", group).is_some_and(|mem| is_limit(&mem))
+    {
+        settings = settings.with("swap", get("swap", group));
+    }
+    settings
+}
+
+fn is_limit(value: &Value) -> bool {
+    !value.is_no_limit()
+}
+
+fn is_limited(settings: &Settings, name: &str) -> bool {
+    settings.get(name).is_some_and(is_limit)
+}
+
+/// The smallest page that there is.
+const PAGE: u64 = 4096;
+
+/// Checks that the group that all is below has each of these processors or nodes.
+fn check_list(key: Key, list: &str, version: Version, own: &Path) -> Result<()> {
+    let file = match version {
+        Version::V1 => format!("cpuset.{}", key.name),
+        Version::V2 => format!("cpuset.{}.effective", key.name),
+    };
+    let Some(there) = read_text(own, &file) else { return Ok(()) };
+    let there = there.trim();
+    let has = members(there);
+    match members(list).difference(&has).next() {
+        Some(lacking) if !has.is_empty() => {
+            Err(Error::new(lacking.to_string(), format!("the machine, or the group above, has {there}")))
+        }
+        _ => Ok(()),
+    }
+}
+
+/// Checks what the kernel asks of the times together (tg_set_cfs_bandwidth() in kernel/sched/core.c): a period of 1 ms to
+/// 1 s, at least 1 ms of it to run in, and no more saved up than that.
+fn check_times(settings: &Settings) -> Result<()> {
+    const MS: u128 = 1_000;
+    let period = settings.cpu_period();
+    if !(MS..=1_000 * MS).contains(&period) {
+        return Err(Error::new(format!("cpu.period={period}us"), "the kernel takes 1ms to 1s"));
+    }
+    let Some(Value::Cores(Limit::At(cores))) = settings.get("cpu") else { return Ok(()) };
+    let quota = cores.quota(period);
+    if quota < MS {
+        return Err(Error::new(
+            format!("cpu={cores}"),
+            format!("of each {period}us that is {quota}us, and the kernel gives at least 1ms"),
+        )
+        .hint("take a longer cpu.period="));
+    }
+    match settings.get("cpu.burst") {
+        Some(Value::Time(burst)) if burst.0.as_micros() > quota => Err(Error::new(
+            format!("cpu.burst={burst}"),
+            format!("more than cpu={cores} is in each period, {quota}us"),
+        )),
+        _ => Ok(()),
+    }
 }
 
 /// Whether it is for whoever waits for the command to end all others when one is killed for memory.
@@ -79,6 +167,14 @@ fn as_here(key: Key, value: &Value, version: Version, own: &Path) -> Result<Valu
         Value::Devices(devices) => return devices.numbered().map(Value::Devices),
         Value::Rdma(each) => rdma::check(each, own)?,
         Value::Misc(each) => misc::check(each, own)?,
+        Value::List(list) => check_list(key, list, version, own)?,
+        Value::Bytes(Limit::At(Amount::Number(Size(bytes)))) if key.name == "mem" && *bytes < PAGE => {
+            return Err(Error::new(
+                format!("{bytes} bytes"),
+                "less than a page of memory, which no command runs in",
+            )
+            .hint(format!("write a unit, such as {}M", (*bytes).max(1))));
+        }
         _ if key.form == Form::HugePages => hugetlb::check(key)?,
         _ => {}
     }
@@ -114,6 +210,8 @@ pub(crate) fn apply(settings: &Settings, group: &Group) -> Result<()> {
     for raw in settings.raw() {
         let Some((_, dir)) = group.place(raw.controller()) else { continue };
         write(dir, &raw.file, &raw.value)
+            .remedy(Errno::EINVAL, "the kernel does not take this value")
+            .remedy(Errno::ERANGE, "the kernel does not take this value")
             .map_err(|error| error.within(&format!("{}={}", raw.file, raw.value)))?;
     }
     Ok(())
@@ -132,7 +230,14 @@ pub(crate) fn set(name: &str, settings: &Settings, group: &Group) -> Result<()> 
         (Value::Misc(each), _) => misc::set(each, dir),
         (Value::Bytes(bytes), _) if key.form == Form::HugePages => hugetlb::set(key, *bytes, version, dir),
         (_, Version::V1) => v1::set(name, settings, dir),
-        (_, Version::V2) => v2::set(name, settings, dir),
+        (_, Version::V2) => {
+            if let ("mem", Value::Bytes(Limit::At(Amount::Number(Size(bytes))))) = (name, value)
+                && !group.is_new(dir)
+            {
+                v2::make_room(dir, *bytes)?;
+            }
+            v2::set(name, settings, dir)
+        }
     }
 }
 
@@ -167,17 +272,13 @@ fn get_key(key: Key, group: &Group) -> Option<Value> {
 /// Whether it is more than the rounding to pages and the order of a list, in what was asked for.
 fn differs(asked: &Value, kept: Option<&Value>) -> bool {
     const PAGE: u64 = 4096;
-    match (asked, kept) {
+    let nothing = asked.nothing();
+    match (asked, kept.or(nothing.as_ref())) {
         (Value::Rate(asked), Some(Value::Rate(kept))) => !asked.are_kept_in(kept),
         (Value::Iops(asked), Some(Value::Iops(kept))) => !asked.are_kept_in(kept),
         (Value::IoWeight(asked), Some(Value::IoWeight(kept))) => !asked.are_kept_in(kept),
         (Value::Misc(asked), Some(Value::Misc(kept))) => !asked.are_kept_in(kept),
-        (Value::Misc(asked), None) => !asked.are_kept_in(&Each::none()),
         (Value::Rdma(asked), Some(Value::Rdma(kept))) => !rdma::is_kept_in(asked, kept),
-        (Value::Rdma(asked), None) => !rdma::is_kept_in(asked, &Each::none()),
-        (Value::Rate(asked), None) => !asked.are_kept_in(&Each::none()),
-        (Value::Iops(asked), None) => !asked.are_kept_in(&Each::none()),
-        (Value::IoWeight(asked), None) => !asked.are_kept_in(&Weights::NONE),
         (
             Value::Bytes(Limit::At(Amount::Number(Size(asked)))),
             Some(Value::Bytes(Limit::At(Amount::Number(Size(kept))))),
@@ -187,6 +288,7 @@ fn differs(asked: &Value, kept: Option<&Value>) -> bool {
     }
 }
 
+/// The numbers in a list such as `0-3,7`.
 fn members(list: &str) -> BTreeSet<u16> {
     let range = |part: &str| {
         let (from, to) = part.split_once('-').unwrap_or((part, part));
@@ -220,6 +322,9 @@ fn least_above(own: &Path, file: &str) -> Option<u64> {
     let groups = own.ancestors().take_while(|dir| dir.join("cgroup.procs").exists());
     groups.filter_map(|dir| read_number(dir, file)).min()
 }
+
+/// Why a memory limit may not be lowered.
+pub(crate) const IN_USE: &str = "the group uses more than that now, and it cannot be freed";
 
 /// What to do if a group may not be changed.
 pub(crate) const DELEGATE: &str = "run as root, or in a group that is delegated to you";
@@ -288,6 +393,14 @@ pub(crate) fn memory(group: &Group) -> Option<Memory> {
     match version {
         Version::V1 => v1::memory(dir),
         Version::V2 => v2::memory(dir),
+    }
+}
+
+/// How often processes of the group were slowed down because of `mem.high`, which v1 has not.
+pub(crate) fn times_over_high(group: &Group) -> u64 {
+    match group.place("memory") {
+        Some((Version::V2, dir)) => v2::times_over_high(dir).unwrap_or(0),
+        _ => 0,
     }
 }
 

@@ -103,7 +103,11 @@ fn rows(hierarchies: &Hierarchies, name: &str) -> Vec<Row> {
 }
 
 fn row(hierarchies: &Hierarchies, name: &str) -> Row {
-    let group = Group::new(hierarchies, name, |_, dir| dir.is_dir());
+    let mut group = Group::existing(hierarchies, name);
+    // The caller's own.
+    if name.is_empty() {
+        group.leave_out_roots();
+    }
     let [cpu, memory, io] = pressure_now(&group);
     let name = name.trim_end_matches('/');
     Row {

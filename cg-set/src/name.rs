@@ -19,9 +19,13 @@ pub(crate) const TRANSIENT: &str = "cg-set.";
 
 /// The name of a transient group of this process: `cg-set.PID.RANDOM`.
 pub(crate) fn transient() -> Result<String> {
+    Ok(format!("{TRANSIENT}{}.{}", std::process::id(), random()?))
+}
+
+pub(crate) fn random() -> Result<u32> {
     let mut random = [0; 4];
     getrandom(&mut random, GetRandomFlags::NONBLOCK).doing(|| "make a name for the group".into())?;
-    Ok(format!("{TRANSIENT}{}.{}", std::process::id(), u32::from_ne_bytes(random)))
+    Ok(u32::from_ne_bytes(random))
 }
 
 impl GroupName {

@@ -1,12 +1,19 @@
 //! Groups that stay: made, set, shown, filled with running processes, removed.
 
-use std::fmt::Write;
+use std::path::Path;
 
 use chain::{Error, Result};
 
 use crate::{
-    group::Group, hierarchy::Hierarchies, limits, list, name::GroupName, process, room::Who,
-    settings::Settings, show, undo::Undo,
+    group::Group,
+    hierarchy::{Hierarchies, Version},
+    limits, list,
+    name::GroupName,
+    process,
+    room::Who,
+    settings::Settings,
+    show,
+    undo::Undo,
 };
 
 /// What to do with a named group when there is no command to run in it.
@@ -33,8 +40,8 @@ pub(crate) fn carry_out(name: &GroupName, task: &Task, who: Who, dry_run: bool) 
         }
         Task::Remove { kill } if dry_run => {
             to_remove(&hierarchies, name)?;
-            let kill = if *kill { format!("kill what runs in the group {name}\n") } else { String::new() };
-            chain::print(&format!("{kill}remove the group {name}\n")).map(drop)
+            let kill = kill.then(|| format!("kill what runs in the group {name}"));
+            tell(kill.into_iter().chain([format!("remove the group {name}")]))
         }
         Task::Remove { kill } => {
             let group = to_remove(&hierarchies, name)?;
@@ -44,6 +51,12 @@ pub(crate) fn carry_out(name: &GroupName, task: &Task, who: Who, dry_run: bool) 
             remove(name, &group)
         }
     }
+}
+
+/// Says what would be done.
+fn tell(steps: impl Iterator<Item = String>) -> Result<()> {
+    let text: String = steps.flat_map(|step| ["cg-set: ".to_owned(), step, "\n".to_owned()]).collect();
+    chain::print(&text).map(drop)
 }
 
 /// The trees as one sees them who is in the group `parent`, which must be there.
@@ -61,15 +74,23 @@ pub(crate) fn list(name: Option<&GroupName>, wish: list::Wish) -> Result<()> {
     list::list(&hierarchies, name.map_or(".", GroupName::as_str), wish)
 }
 
-/// The group's directories that are there or that `settings` needs.
+/// The group's directories that are there, that `settings` needs, or that are missing below a group above.
 pub(crate) fn open(hierarchies: &Hierarchies, name: &GroupName, settings: &Settings) -> Result<Group> {
     let needed = limits::controllers(settings);
-    let group = Group::new(hierarchies, name.as_str(), |tree, dir| needed.contains(tree) || dir.is_dir());
+    let above = name.as_str().split('/').count() - 1;
+    // Where a group above has a directory in a tree of v1 it gets one too, so that what is set there holds for it.
+    let is_there = |version, dir: &Path| match version {
+        Version::V1 => dir.ancestors().nth(above).is_some_and(Path::is_dir),
+        Version::V2 => dir.is_dir(),
+    };
+    let wanted = |tree: &str, version, dir: &Path| needed.contains(tree) || is_there(version, dir);
+    let group = Group::new(hierarchies, name.as_str(), wanted);
     if group.is_empty() { Err(missing(name)) } else { Ok(group) }
 }
 
-fn existing(hierarchies: &Hierarchies, name: &GroupName) -> Result<Group> {
-    open(hierarchies, name, &Settings::default())
+pub(crate) fn existing(hierarchies: &Hierarchies, name: &GroupName) -> Result<Group> {
+    let group = Group::existing(hierarchies, name.as_str());
+    if group.is_empty() { Err(missing(name)) } else { Ok(group) }
 }
 
 fn to_remove(hierarchies: &Hierarchies, name: &GroupName) -> Result<Group> {
@@ -88,7 +109,7 @@ fn change(
     pids: &[i32],
     dry_run: bool,
 ) -> Result<()> {
-    let settings = &limits::resolve(settings, hierarchies)?;
+    let settings = &limits::resolve(settings, hierarchies, Some(name))?;
     if limits::ends_whole_group(settings, hierarchies) {
         return Err(Error::new(
             "oom.group=1",
@@ -99,26 +120,23 @@ fn change(
     let mut group = open(hierarchies, name, settings)?;
     pids.iter().try_for_each(|pid| process::check(*pid))?;
     if dry_run {
-        let mut steps = format!("make the group {name} if it is missing\n");
-        for word in settings.words() {
-            let _ = writeln!(steps, "set {}", word.display());
-        }
-        for pid in pids {
-            let _ = writeln!(steps, "move process {pid} into the group {name}");
-        }
-        return chain::print(&steps).map(drop);
+        let set = settings.words().into_iter().map(|word| format!("set {}", word.display()));
+        let moves = pids.iter().map(|pid| format!("move process {pid} into the group {name}"));
+        return tell([format!("make the group {name} if it is missing")].into_iter().chain(set).chain(moves));
     }
-    let made = group.make();
+    // After a failure only what was not there before goes; why the change failed matters more than that.
+    let unmake = |group: &Group| drop(group.unmake());
+    let _turn = group.make_and_take().inspect_err(|_| unmake(&group))?;
     let undo = Undo::before(settings, &group);
-    let changed = made
-        .and_then(|()| limits::apply(settings, &group))
-        .and_then(|()| pids.iter().try_for_each(|pid| group.move_in(*pid)));
-    if changed.is_err() {
-        undo.undo(&group);
-        // Only what was not there before goes; why the change failed matters more than this.
-        let _ = group.unmake();
+    if !pids.is_empty() {
+        group.check_for_processes().inspect_err(|_| unmake(&group))?;
     }
-    changed
+    let move_in = || pids.iter().try_for_each(|pid| group.move_in(*pid));
+    let changed = limits::apply(settings, &group).and_then(|()| group.gather()).and_then(|()| move_in());
+    changed.inspect_err(|_| {
+        undo.undo(&group);
+        unmake(&group);
+    })
 }
 
 fn remove(name: &GroupName, group: &Group) -> Result<()> {

@@ -77,6 +77,20 @@ pub(crate) fn keys() -> impl Iterator<Item = String> {
     })
 }
 
+/// Files that are no limits (cgroups(7); Documentation/admin-guide/cgroup-v1/cgroups.rst), and what to do in their place.
+const NOT_SETTINGS: [(&str, &str); 10] = [
+    ("cgroup.procs", "--pid moves processes into a named group"),
+    ("cgroup.threads", "--pid moves processes into a named group"),
+    ("cgroup.kill", "--remove --kill ends those of a named group"),
+    ("cgroup.freeze", "freeze=1 stops those of a named group"),
+    ("freezer.state", "freeze=1 stops those of a named group"),
+    ("cgroup.subtree_control", ""),
+    ("cgroup.type", ""),
+    ("cgroup.event_control", ""),
+    ("cgroup.clone_children", ""),
+    ("cgroup.sane_behavior", ""),
+];
+
 /// A file of the kernel's own name, written as it is.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct Raw {
@@ -118,6 +132,13 @@ impl Settings {
             if !is_file(name) {
                 return Err(None);
             }
+            if let Some((_, instead)) = NOT_SETTINGS.iter().find(|(file, _)| *file == name) {
+                let error = Error::new(
+                    word,
+                    "this is no limit, but moves, stops or kills processes, or shares out controllers",
+                );
+                return Err(Some(if instead.is_empty() { error } else { error.hint(*instead) }));
+            }
             if self.raw.iter().any(|raw| raw.file == name) {
                 return Err(refuse("given twice"));
             }
@@ -144,6 +165,34 @@ impl Settings {
     pub fn with(mut self, name: &str, value: Option<Value>) -> Self {
         self.values.extend(value.map(|value| (name.to_owned(), value)));
         self
+    }
+
+    /// Parses one word, for another program's option.
+    pub(crate) fn one(word: &str) -> Result<Self, String> {
+        let mut settings = Self::default();
+        settings.add(word).map_err(|error| error.unwrap_or_else(|| unknown(word)).reason())?;
+        Ok(settings)
+    }
+
+    /// These and others; the name of one that is in both is the error.
+    pub(crate) fn and(mut self, others: Self) -> Result<Self, String> {
+        for (name, value) in others.values {
+            if self.values.insert(name.clone(), value).is_some() {
+                return Err(name);
+            }
+        }
+        for raw in others.raw {
+            if self.raw.iter().any(|own| own.file == raw.file) {
+                return Err(raw.file);
+            }
+            self.raw.push(raw);
+        }
+        Ok(self)
+    }
+
+    /// Whether this one is among them.
+    pub fn has(&self, name: &str) -> bool {
+        self.values.contains_key(name)
     }
 
     /// The place of a setting in [`KEYS`].

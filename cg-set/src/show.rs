@@ -16,15 +16,36 @@ use crate::{
     value::{Amount, Value},
 };
 
-/// A limit on the group or on one above it.
-#[derive(Debug)]
-struct Bound {
-    setting: String,
-    value: Value,
-    /// Which group has it, seen from the caller's own: `jobs`, `.`, `..`.
-    group: String,
+/// The group, or one above it, with what it has and uses.
+struct Level {
+    /// Seen from the caller's own: `jobs`, `.`, `..`.
+    name: String,
+    group: Group,
+    settings: Settings,
     now: Now,
     used: Used,
+}
+
+impl Level {
+    fn read(name: String, group: Group) -> Self {
+        let (settings, now, used) = (limits::read(&group), Now::read(&group), Used::read(&group));
+        Self { name, group, settings, now, used }
+    }
+
+    fn above(&self) -> Option<Self> {
+        self.group.above().map(|above| Self::read(above_name(&self.name), above))
+    }
+
+    fn has_place_for(&self, setting: &str) -> bool {
+        Settings::controller_of(setting).is_some_and(|controller| self.group.place(controller).is_some())
+    }
+}
+
+/// A limit, and the level that has it.
+struct Bound<'a> {
+    setting: &'a str,
+    value: Value,
+    level: &'a Level,
 }
 
 /// The settings that hold for a group where they are less on one above it.
@@ -37,39 +58,34 @@ const ALWAYS: [(&str, Value); 3] = [
     ("pids", Value::Count(Limit::Max)),
 ];
 
-/// What holds for the group `name`, in the order of the settings, its own before those above it.
-fn bounds(name: &str, group: Group) -> Vec<Bound> {
-    let mut found = Vec::new();
-    let mut level = Some((name.to_owned(), group));
-    let mut is_own = true;
-    while let Some((name, group)) = level {
-        let settings = limits::read(&group);
-        let (now, used) = (Now::read(&group), Used::read(&group));
-        for (key, value) in settings.given() {
-            let holds = if is_own {
-                !value.is_no_limit()
-            } else {
-                INHERITED.contains(&key.name) && binds(value, &found, key.name)
+/// The group `name` and those above it.
+fn levels(name: &str, group: Group) -> Vec<Level> {
+    let own = Level::read(name.to_owned(), group);
+    std::iter::successors(Some(own), Level::above).collect()
+}
+
+/// What holds for the first of these, in the order of the settings, its own before those above it.
+fn bounds(levels: &[Level]) -> Vec<Bound<'_>> {
+    let mut found: Vec<Bound> = Vec::new();
+    for (height, level) in levels.iter().enumerate() {
+        for (key, value) in level.settings.given() {
+            let holds = match height {
+                0 => !value.is_no_limit(),
+                _ => INHERITED.contains(&key.name) && binds(value, &found, key.name),
             };
             if holds {
-                let (value, group) = (value.clone(), name.clone());
-                found.push(Bound { setting: key.name.to_owned(), value, group, now, used });
+                found.push(Bound { setting: key.name, value: value.clone(), level });
             }
         }
-        if is_own {
-            let is_there = |setting: &str| {
-                Settings::controller_of(setting).is_some_and(|controller| group.place(controller).is_some())
-            };
+        if height == 0 {
             for (setting, value) in ALWAYS {
-                if is_there(setting) && !found.iter().any(|bound| bound.setting == setting) {
-                    found.push(Bound { setting: setting.to_owned(), value, group: name.clone(), now, used });
+                if level.has_place_for(setting) && !found.iter().any(|bound| bound.setting == setting) {
+                    found.push(Bound { setting, value, level });
                 }
             }
         }
-        is_own = false;
-        level = group.above().map(|above| (above_name(&name), above));
     }
-    found.sort_by_key(|bound| Settings::rank(&bound.setting));
+    found.sort_by_key(|bound| Settings::rank(bound.setting));
     found
 }
 
@@ -101,9 +117,10 @@ pub(crate) fn table(name: &str, group: Group) -> String {
         Column::Right("HITS"),
         Column::Left("GROUP"),
     ]);
-    for bound in bounds(name, group) {
+    for bound in bounds(&levels(name, group)) {
         let (now, peak, hits) = usage_of(&bound);
-        limits.add([bound.setting, bound.value.to_string(), now, peak, hits, bound.group]);
+        let (setting, group) = (bound.setting.to_owned(), bound.level.name.clone());
+        limits.add([setting, bound.value.to_string(), now, peak, hits, group]);
     }
     let mut running = Table::new([Column::Right("PID"), Column::Left("COMMAND")]);
     for process in &processes {
@@ -116,12 +133,16 @@ pub(crate) fn table(name: &str, group: Group) -> String {
 /// What is used of a limit now, at most, and how often it was reached.
 fn usage_of(bound: &Bound) -> (String, String, String) {
     let bytes = |bytes: Option<u64>| or_dash(bytes.map(approximate));
-    let Bound { now, used, .. } = bound;
-    match bound.setting.as_str() {
+    let Level { now, used, .. } = bound.level;
+    match bound.setting {
         "mem" => (bytes(now.memory_bytes), bytes(used.memory_peak_bytes), or_dash(used.hits.mem)),
         "mem.high" => (bytes(now.memory_bytes), bytes(used.memory_peak_bytes), or_dash(used.hits.mem_high)),
         "cpu" => (or_dash(used.cpu_usec().map(seconds)), "-".into(), or_dash(used.hits.cpu)),
-        "pids" => (or_dash(now.pids), or_dash(used.pids_peak), or_dash(used.hits.pids)),
+        "pids" => {
+            // On some kernels a group also counts the forks that a limit above it refused.
+            let hits = used.hits.pids.filter(|_| !bound.value.is_no_limit());
+            (or_dash(now.pids), or_dash(used.pids_peak), or_dash(hits))
+        }
         _ => ("-".into(), "-".into(), "-".into()),
     }
 }
@@ -142,7 +163,7 @@ fn processes(group: &Group) -> Vec<Running> {
 #[derive(Serialize)]
 struct Shown<'a> {
     group: &'a str,
-    limits: Vec<Entry>,
+    limits: Vec<Entry<'a>>,
     #[serde(flatten)]
     now: Now,
     #[serde(flatten)]
@@ -151,19 +172,24 @@ struct Shown<'a> {
 }
 
 #[derive(Serialize)]
-struct Entry {
-    setting: String,
+struct Entry<'a> {
+    setting: &'a str,
     value: String,
-    group: String,
+    group: &'a str,
 }
 
 /// The group as a line of JSON.
 pub(crate) fn json(name: &str, group: Group) -> Result<String> {
-    let (now, used, processes) = (Now::read(&group), Used::read(&group), processes(&group));
-    let entry =
-        |bound: Bound| Entry { setting: bound.setting, value: bound.value.to_string(), group: bound.group };
-    let limits = bounds(name, group).into_iter().filter(|bound| !bound.value.is_no_limit());
-    chain::json(&Shown { group: name, limits: limits.map(entry).collect(), now, used, processes })
+    let processes = processes(&group);
+    let levels = levels(name, group);
+    let Level { now, used, .. } = levels[0];
+    let limits = bounds(&levels).into_iter().filter(|bound| !bound.value.is_no_limit());
+    let limits = limits.map(|bound| Entry {
+        setting: bound.setting,
+        value: bound.value.to_string(),
+        group: &bound.level.name,
+    });
+    chain::json(&Shown { group: name, limits: limits.collect(), now, used, processes })
 }
 
 impl Value {
@@ -174,7 +200,7 @@ impl Value {
     }
 
     /// Whether a group of `other` is held to this, if it is set on one above it.
-    fn is_less_than(&self, other: &Self) -> bool {
+    pub(crate) fn is_less_than(&self, other: &Self) -> bool {
         match (self, other) {
             (
                 Self::Bytes(Limit::At(Amount::Number(Size(one)))),

@@ -9,7 +9,6 @@ use crate::{
     devices::Devices,
     each::Each,
     group::Group,
-    io_weight::Weights,
     limits::{self, put, read_text},
     rdma,
     settings::Settings,
@@ -56,19 +55,15 @@ impl Undo {
 
 /// What a setting was: as `before` says, or as in every new group.
 fn old(name: &str, given: &Value, before: Option<&Value>) -> Option<Value> {
-    match (given, before) {
-        (Value::Rate(given), Some(Value::Rate(before))) => Some(Value::Rate(lifted(given, Some(before)))),
-        (Value::Rate(given), _) => Some(Value::Rate(lifted(given, None))),
-        (Value::Iops(given), Some(Value::Iops(before))) => Some(Value::Iops(lifted(given, Some(before)))),
-        (Value::Iops(given), _) => Some(Value::Iops(lifted(given, None))),
-        (Value::Misc(given), Some(Value::Misc(before))) => Some(Value::Misc(lifted(given, Some(before)))),
-        (Value::Misc(given), _) => Some(Value::Misc(lifted(given, None))),
+    let nothing = given.nothing();
+    match (given, before.or(nothing.as_ref())) {
+        (Value::Rate(given), Some(Value::Rate(before))) => Some(Value::Rate(lifted(given, before))),
+        (Value::Iops(given), Some(Value::Iops(before))) => Some(Value::Iops(lifted(given, before))),
+        (Value::Misc(given), Some(Value::Misc(before))) => Some(Value::Misc(lifted(given, before))),
         (Value::Rdma(given), Some(Value::Rdma(before))) => Some(Value::Rdma(rdma::before(given, before))),
-        (Value::Rdma(given), _) => Some(Value::Rdma(rdma::before(given, &Each::none()))),
         (Value::IoWeight(given), Some(Value::IoWeight(before))) => {
             Some(Value::IoWeight(given.before(before)))
         }
-        (Value::IoWeight(given), _) => Some(Value::IoWeight(given.before(&Weights::NONE))),
         (_, Some(before)) => Some(before.clone()),
         (Value::Bytes(_), None) if matches!(name, "mem.low" | "mem.min") => {
             Some(Value::Bytes(Limit::At(Amount::Number(Size(0)))))
@@ -89,8 +84,8 @@ fn old(name: &str, given: &Value, before: Option<&Value>) -> Option<Value> {
 /// The limits of the things that are given, as they were.
 fn lifted<K: Clone + PartialEq + fmt::Display, V: Copy + PartialEq>(
     given: &Each<K, Limit<V>>,
-    before: Option<&Each<K, Limit<V>>>,
+    before: &Each<K, Limit<V>>,
 ) -> Each<K, Limit<V>> {
-    let was = |device: &K| before.and_then(|before| before.get(device)).copied().unwrap_or(Limit::Max);
-    Each::found(given.iter().map(|(device, _)| (device.clone(), was(device)))).unwrap_or(Each::none())
+    let was = |thing: &K| before.get(thing).copied().unwrap_or(Limit::Max);
+    Each::found(given.iter().map(|(thing, _)| (thing.clone(), was(thing)))).unwrap_or(Each::none())
 }

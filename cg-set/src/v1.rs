@@ -6,7 +6,7 @@ use chain::{Limit, Remedy, Result, Size};
 use nix::errno::Errno;
 
 use crate::{
-    limits::{Memory, read_field, read_number, read_text, write},
+    limits::{IN_USE, Memory, read_field, read_number, read_text, write},
     oom::Whose,
     settings::Settings,
     usage::{Now, Used},
@@ -46,13 +46,6 @@ pub(crate) fn why_not(name: &str, own: &Path) -> Option<(&'static str, &'static 
 pub(crate) fn set(name: &str, settings: &Settings, dir: &Path) -> Result<()> {
     match (name, settings.get(name)) {
         ("mem", Some(Value::Bytes(mem))) => set_memory(dir, *mem, swap(settings)),
-        ("swap", Some(Value::Bytes(swap))) if settings.get("mem").is_none() => {
-            let memory = match read_number(dir, MEMORY) {
-                Some(bytes @ ..NO_MEMORY_LIMIT) => Limit::At(Amount::Number(Size(bytes))),
-                _ => Limit::Max,
-            };
-            set_memory(dir, memory, *swap)
-        }
         ("mem.low", Some(Value::Bytes(low))) => write(dir, SOFT_LIMIT, &bytes(*low)),
         ("cpu", Some(Value::Cores(Limit::Max))) => write(dir, QUOTA, "-1"),
         ("cpu", Some(Value::Cores(Limit::At(cores)))) => {
@@ -66,7 +59,8 @@ pub(crate) fn set(name: &str, settings: &Settings, dir: &Path) -> Result<()> {
             write(dir, "freezer.state", if *on { "FROZEN" } else { "THAWED" })
         }
         (name, Some(value)) => match file(name) {
-            Some(file) => write(dir, file, &in_numbers(value)),
+            Some(file) => write(dir, file, &in_numbers(value))
+                .remedy(Errno::EBUSY, "a group below it, or what runs in it, needs what it would lose"),
             None => Ok(()),
         },
         _ => Ok(()),
@@ -100,10 +94,7 @@ fn set_memory(dir: &Path, memory: Limit<Amount<Size>>, swap: Limit<Amount<Size>>
         }
         _ => Limit::Max,
     };
-    let set = |file, limit| {
-        write(dir, file, &bytes(limit))
-            .remedy(Errno::EBUSY, "the group uses more than that now, and it cannot be freed")
-    };
+    let set = |file, limit| write(dir, file, &bytes(limit)).remedy(Errno::EBUSY, IN_USE);
     match set(MEMORY, memory) {
         Err(error) if error.errno() == Some(Errno::EINVAL) => {
             set(MEMORY_AND_SWAP, both)?;

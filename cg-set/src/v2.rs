@@ -2,10 +2,11 @@
 
 use std::path::Path;
 
-use chain::{Limit, Result, Size};
+use chain::{Doing, Limit, Remedy, Result, Size};
+use nix::errno::Errno;
 
 use crate::{
-    limits::{Memory, read_field, read_number, read_text, write},
+    limits::{IN_USE, Memory, put, read_field, read_number, read_text, write},
     oom::Whose,
     settings::Settings,
     usage::{Now, Pressure, Stall, Used, psi_field},
@@ -61,6 +62,21 @@ pub(crate) fn set(name: &str, settings: &Settings, dir: &Path) -> Result<()> {
     }
 }
 
+/// Frees memory of a group until it uses no more than the limit that it is to get. The kernel would kill what runs
+/// in it in order to get there (memory_max_write() in mm/memcontrol.c).
+pub(crate) fn make_room(dir: &Path, limit: u64) -> Result<()> {
+    let over = || read_number(dir, "memory.current")?.checked_sub(limit).filter(|over| *over > 0);
+    let Some(bytes) = over() else { return Ok(()) };
+    // Linux 5.19. It fails if it could not free all of it.
+    let _ = put(&dir.join("memory.reclaim"), &bytes.to_string());
+    match over() {
+        None => Ok(()),
+        Some(_) => Err(Errno::EBUSY)
+            .doing(|| format!("write {limit} to {}", dir.join("memory.max").display()))
+            .remedy(Errno::EBUSY, IN_USE),
+    }
+}
+
 /// A kernel without swap has no file for it, and then there is none to limit.
 fn set_swap(dir: &Path, swap: Limit<Amount<Size>>) -> Result<()> {
     if dir.join(SWAP).exists() { write(dir, SWAP, &number(swap)) } else { Ok(()) }
@@ -75,7 +91,8 @@ pub(crate) fn get(name: &str, dir: &Path) -> Option<Value> {
         "mem" => bytes("memory.max").filter(|max| *max != Value::Bytes(Limit::Max)),
         // With mem it is 0.
         "swap" => bytes(SWAP).filter(|swap| {
-            *swap != Value::Bytes(Limit::At(Amount::Number(Size(0)))) && *swap != Value::Bytes(Limit::Max)
+            let is_default = *swap == Value::Bytes(Limit::Max) && get("mem", dir).is_none();
+            *swap != Value::Bytes(Limit::At(Amount::Number(Size(0)))) && !is_default
         }),
         "mem.high" => bytes("memory.high").filter(|high| *high != Value::Bytes(Limit::Max)),
         "mem.low" | "mem.min" => match read_text(dir, file(name)?)?.as_str() {
@@ -95,7 +112,8 @@ pub(crate) fn get(name: &str, dir: &Path) -> Option<Value> {
         "cpu.burst" => read_number(dir, "cpu.max.burst").filter(|burst| *burst > 0).map(Value::micros),
         "cpu.weight" => {
             let weight = u32::try_from(read_number(dir, file(name)?)?).ok()?;
-            Some(Value::Weight(weight)).filter(|_| weight != 100)
+            // It is 0 while the group is idle.
+            Some(Value::Weight(weight)).filter(|_| weight != 100 && weight != 0)
         }
         "cpus" | "mems" => read_text(dir, file(name)?).filter(|list| !list.is_empty()).map(Value::List),
         "pids" => {
@@ -142,7 +160,7 @@ pub(crate) fn add_used(used: &mut Used, controller: &str, dir: &Path) {
             let event = |name: &str| read_field(dir, "memory.events", name);
             used.oom_kills = event("oom_kill");
             used.hits.mem = event("max");
-            used.hits.mem_high = event("high");
+            used.hits.mem_high = times_over_high(dir);
         }
         "pids" => {
             used.pids_peak = read_number(dir, "pids.peak");
@@ -174,6 +192,11 @@ pub(crate) fn add_core(used: &mut Used, dir: &Path) {
     };
     used.pressure_usec =
         Pressure { cpu: stall("cpu.pressure"), memory: stall("memory.pressure"), io: stall("io.pressure") };
+}
+
+/// How often processes were made to free memory, or to wait, because the group used more than `memory.high`.
+pub(crate) fn times_over_high(dir: &Path) -> Option<u64> {
+    read_field(dir, "memory.events", "high")
 }
 
 /// Since Linux 6.11 pids.events counts the groups below as well, and pids.events.local does not.

@@ -168,6 +168,18 @@ pub enum Value {
 }
 
 impl Value {
+    /// Where a value is of single things, that which limits none of them.
+    pub(crate) fn nothing(&self) -> Option<Self> {
+        match self {
+            Self::Rate(_) => Some(Self::Rate(Each::none())),
+            Self::Iops(_) => Some(Self::Iops(Each::none())),
+            Self::Misc(_) => Some(Self::Misc(Each::none())),
+            Self::Rdma(_) => Some(Self::Rdma(Each::none())),
+            Self::IoWeight(_) => Some(Self::IoWeight(Weights::NONE)),
+            _ => None,
+        }
+    }
+
     pub(crate) fn micros(micros: u64) -> Self {
         Self::Time(Span(Duration::from_micros(micros)))
     }
@@ -244,11 +256,7 @@ impl Form {
                 span if span.0.as_nanos().is_multiple_of(1_000) => Ok(Value::Time(span)),
                 _ => Err("the kernel counts whole microseconds".into()),
             },
-            Self::Weight => whole(text)
-                .and_then(|number| u32::try_from(number).ok())
-                .filter(|number| (1..=10_000).contains(number))
-                .map(Value::Weight)
-                .ok_or_else(|| "not a weight; write 1 to 10000, where 100 is the default".into()),
+            Self::Weight => weight(text).map(Value::Weight),
             Self::Switch => match text {
                 "0" => Ok(Value::Switch(false)),
                 "1" => Ok(Value::Switch(true)),
@@ -296,6 +304,14 @@ impl fmt::Display for Value {
             Self::Misc(each) => each.fmt(f),
         }
     }
+}
+
+/// A share, from 1 to 10,000.
+pub(crate) fn weight(text: &str) -> Result<u32, String> {
+    whole(text)
+        .and_then(|number| u32::try_from(number).ok())
+        .filter(|number| (1..=10_000).contains(number))
+        .ok_or_else(|| "not a weight; write 1 to 10000, where 100 is the default".into())
 }
 
 /// A whole number, of digits only.

@@ -13,8 +13,11 @@ fn an_inner_limit_does_not_take_the_blame_for_an_outer_one() {
     let run = scene.script(&format!("cg-set mem=4M -- cg-set mem=100M -- {TAIL}; true")).assert().success();
     let output = String::from_utf8_lossy(&run.get_output().stderr).into_owned();
     let (inner, outer) = output.split_once('\n').expect("two lines");
-    assert!(inner.starts_with("cg-set: mem=100M: tail (pid "), "{output}");
-    assert!(inner.contains("memory ran out above this group"), "{output}");
+    assert!(inner.starts_with("cg-set: mem=4M of /sys/fs/cgroup/"), "{output}");
+    assert!(
+        inner.contains(": tail (pid ") && inner.ends_with("was killed for passing it; raise it there"),
+        "{output}"
+    );
     assert!(outer.starts_with("cg-set: mem=4M: tail (pid "), "{output}");
     assert!(outer.contains("was killed for passing it; raise mem="), "{output}");
 }

@@ -27,6 +27,19 @@ fn a_group_whose_cg_set_lives_is_not_touched() {
 }
 
 #[test]
+fn it_is_found_among_many_that_live() {
+    let scene = Scene::new();
+    let script = format!(
+        "{KILL}; mkfifo go up; exec 4<>up; \
+         for i in {{1..40}}; do cg-set pids=10 -- sh -c 'echo >up; read -r line <go' & tools+=($!); done; \
+         for i in {{1..40}}; do read -r line <&4; done; \
+         die; cg-set pids=10 -- true; left $tool; exec 5<>go; \
+         for i in {{1..40}}; do echo >&5; done; for tool in ${{tools[@]}}; do wait $tool || echo $?; done"
+    );
+    scene.script(&script).assert().success().stdout("0\n").stderr("");
+}
+
+#[test]
 fn two_hundred_at_once_do_not_disturb_each_other_though_many_are_killed() {
     let scene = Scene::new();
     let script = "for ((round = 1; round <= ${CROWD_ROUNDS:-20}; round++)); do \

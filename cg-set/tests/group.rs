@@ -234,7 +234,9 @@ fn a_group_is_removed_with_what_runs_in_it_if_that_is_asked_for() {
          kill $a $b 2>/dev/null; wait $a 2>/dev/null; echo $?; wait $b 2>/dev/null; echo $?; cg-set --name {NAME} --kill"
     );
     let run = scene.script(&script).assert().code(125);
-    run.stdout(format!("kill what runs in the group {NAME}\nremove the group {NAME}\n0\n137\n137\n"));
+    run.stdout(format!(
+        "cg-set: kill what runs in the group {NAME}\ncg-set: remove the group {NAME}\n0\n137\n137\n"
+    ));
 }
 
 #[test]
@@ -317,4 +319,159 @@ fn a_change_that_fails_half_way_leaves_what_was_there() {
     let shown = String::from_utf8_lossy(&run.get_output().stdout).into_owned();
     // A tree in which it has got a directory meanwhile, and lost it again, is not shown.
     assert_eq!(shown, before.repeat(2) + &before.replace("10", "11"));
+}
+
+#[test]
+fn a_command_joins_the_groups_of_a_process() {
+    let scene = Scene::new();
+    // One of them in more trees than the other.
+    for settings in ["mem=64M pids=9", "cpu=0.5"] {
+        let script = format!(
+            "exec 3< <(exec cg-set {settings} -- bash -c 'echo $$; exec sleep 1000'); read pid <&3; \
+             cat /proc/$pid/cgroup >theirs; cg-set --of $pid -- cat /proc/self/cgroup >ours; echo $?; \
+             diff theirs ours && echo the same; diff -q /proc/self/cgroup ours | grep -c differ; kill $pid"
+        );
+        scene.script(&script).assert().success().stdout("0\nthe same\n1\n");
+    }
+    let run = scene.script("cg-set --of 4194304 -- echo ran").assert().code(125).stdout("");
+    run.stderr("cg-set: --of 4194304: there is no such process\n");
+    let run = scene.script("cg-set --of $$ mem=5M -- echo ran").assert().code(125).stdout("");
+    run.stderr("cg-set: mem=5M: with --of nothing is set\n");
+}
+
+/// What the groups of a process are called in the trees of some controllers, without what differs between runs.
+const GROUPS: &str = "groups() { for tree in memory pids cpu; do \
+                          path=$(sed -n \"s/^[0-9]*:\\([^:]*,\\)\\?$tree\\(,[^:]*\\)\\?://p\" /proc/$1/cgroup); \
+                          [ -n \"$path\" ] || path=$(sed -n s/^0:://p /proc/$1/cgroup); echo $tree ${path##*chainbox-test}; done; }";
+
+#[test]
+fn what_is_set_on_a_group_above_holds_in_trees_where_the_one_below_has_nothing() {
+    let scene = Scene::new();
+    let look = "groups self | sed 's/cg-set[.][0-9.]*/OWN/'";
+    let script = format!(
+        "{GROUPS}; export -f groups; cg-set --name {NAME} mem=64M pids=20; cg-set --name {NAME}/below cpu=0.5; \
+         cg-set --name {NAME}/below -- bash -c '{look}'; cg-set --parent {NAME} cpu=0.5 -- bash -c '{look}'; \
+         sleep 1000 & other=$!; cg-set --name {NAME}/below --pid $other; groups $other; kill $other; wait 2>/dev/null; \
+         cg-set --name {NAME}/below --remove; cg-set --name {NAME} --remove"
+    );
+    let run = scene.script(&script).assert().success();
+    let seen = String::from_utf8_lossy(&run.get_output().stdout).into_owned();
+    let expected = "memory /below\npids /below\ncpu /below\nmemory /OWN\npids /OWN\ncpu /OWN\n\
+                    memory /below\npids /below\ncpu /below\n";
+    assert_eq!(seen, expected);
+}
+
+#[test]
+fn what_is_set_later_holds_for_those_that_are_in_the_group_already() {
+    let scene = Scene::new();
+    let script = format!(
+        "{GROUPS}; cg-set --name {NAME} mem=64M; sleep 1000 & first=$!; cg-set --name {NAME} --pid $first; \
+         cg-set --name {NAME} pids=20; groups $first | head -n 2; \
+         cg-set --name {NAME} cpu=0.5 -- true; groups $first; kill $first; wait 2>/dev/null; cg-set --name {NAME} --remove"
+    );
+    let run = scene.script(&script).assert().success();
+    run.stdout("memory\npids\nmemory\npids\ncpu\n").stderr("");
+}
+
+#[test]
+fn on_v2_processes_and_groups_with_limits_below_them_do_not_go_together() {
+    if !on_v2() {
+        return skip("cgroup v1 lets a group have both");
+    }
+    let scene = Scene::new();
+    let script = format!(
+        "cg-set --name {NAME} mem=50M; sleep 1000 & other=$!; cg-set --name {NAME} --pid $other; \
+         for setting in pids=3 mem=9M; do cg-set --name {NAME}/in $setting; done; cat /sys/fs/cgroup/{NAME}/cgroup.type; \
+         kill $other; wait 2>/dev/null; cg-set --name {NAME}/in mem=10M; \
+         cg-set --name {NAME} -- echo ran; cg-set --name {NAME} --pid $$; cg-set --name {NAME}/in -- echo ran; \
+         cg-set --name {NAME}/in --remove; cg-set --name {NAME} --remove"
+    );
+    let run = scene.script(&script).assert().success().stdout("domain\nran\n");
+    let shared = |what: &str| {
+        format!(
+            "cg-set: share out the {what} controller of the group /sys/fs/cgroup/{NAME}: Device or resource busy; \
+             on cgroup v2 a group with processes has no groups with limits below it\n"
+        )
+    };
+    let held = format!(
+        "cg-set: the group /sys/fs/cgroup/{NAME}: it has groups with limits below it, and so no processes of its own \
+         on cgroup v2; name one of those below it, or another, such as GROUP/NAME\n"
+    );
+    run.stderr(shared("pids") + &shared("memory") + &held + &held);
+}
+
+#[test]
+fn what_cannot_be_measured_for_lack_of_a_group_is_null_and_no_error() {
+    if on_v2() {
+        skip("on cgroup v2 there is one group for all");
+        return;
+    }
+    let scene = Scene::new();
+    let script = format!(
+        "cg-set --name {NAME} mem=64M pids=20; for tree in memory pids; do \
+             dir=/sys/fs/cgroup/$tree$(sed -n \"s/^[0-9]*:[^:]*$tree[^:]*://p\" /proc/self/cgroup)/{NAME}; \
+             chown {ORDINARY_USER} $dir $dir/tasks $dir/cgroup.procs; done; \
+         cg-set --name {NAME} -- setpriv --reuid {ORDINARY_USER} --regid {ORDINARY_USER} --clear-groups cg-set --report - mem=32M -- true; \
+         cg-set --name {NAME} --remove"
+    );
+    let run = scene.script(&script).assert().success();
+    let told = String::from_utf8_lossy(&run.get_output().stderr).into_owned();
+    assert!(told.contains("\"exit\":0") && told.contains("\"io_read_bytes\":null"), "{told}");
+    assert!(!told.contains("\"memory_peak_bytes\":null"), "{told}");
+}
+
+#[test]
+fn what_is_in_a_group_is_moved_into_a_directory_that_another_run_has_made() {
+    let scene = Scene::new();
+    let script = format!(
+        "{GROUPS}; cg-set --name {NAME} mem=64M; sleep 1000 & first=$!; cg-set --name {NAME} --pid $first; \
+         [ -d /sys/fs/cgroup/pids ] && cg-set --parent {NAME} pids=5 -- true; cg-set --name {NAME} pids=20; \
+         groups $first | head -n 2; kill $first; wait 2>/dev/null; cg-set --name {NAME} --remove"
+    );
+    scene.script(&script).assert().success().stdout("memory\npids\n").stderr("");
+}
+
+#[test]
+fn what_forks_all_the_time_is_held_by_what_is_set_later_too() {
+    let scene = Scene::new();
+    // Each has a child and ends, so that none is there for long.
+    let chain = "perl -e 'my $forks = 0; while ($forks++ < 100000) { my $child = fork; exit if $child }'";
+    let script = format!(
+        "cg-set --name {NAME} mem=64M; cg-set --name {NAME} -- {chain}; cg-set --name {NAME} pids=20; \
+         for i in {{1..20}}; do wc -l <$(group pids)/{NAME}/cgroup.procs; done | sort -n | tail -n 1 | sed 's/[1-9]/held/'; \
+         cg-set --name {NAME} --remove --kill"
+    );
+    scene.script(&script).assert().success().stdout("held\n").stderr("");
+}
+
+#[test]
+fn a_limit_that_others_count_on_is_not_taken_back() {
+    let scene = Scene::new();
+    let script = format!(
+        "mkfifo up go; cg-set --name {NAME} pids=20 -- sh -c 'echo >up; read -r line <go' & read -r line <up; \
+         cg-set --name {NAME} pids=9 -- not-a-command 2>&-; cat $(group pids)/{NAME}/pids.max; echo >go; wait; \
+         cg-set --name {NAME} pids=5 -- not-a-command 2>&-; cat $(group pids)/{NAME}/pids.max; cg-set --name {NAME} --remove"
+    );
+    scene.script(&script).assert().success().stdout("9\n9\n");
+}
+
+#[test]
+fn the_groups_of_a_process_that_has_ended_are_not_joined() {
+    let scene = Scene::new();
+    let script = "perl -e 'my $c = fork; exit unless $c; while (1) { open my $stat, \"<\", \"/proc/$c/stat\"; last if <$stat> =~ /\\) Z / } \
+                  system \"cg-set\", \"--of\", $c, \"--\", \"echo\", \"ran\"; print $? >> 8, \"\\n\"'";
+    let run = scene.script(script).assert().success().stdout("125\n");
+    let said = String::from_utf8_lossy(&run.get_output().stderr).into_owned();
+    assert!(said.starts_with("cg-set: --of ") && said.ends_with(": it has ended\n"), "{said}");
+}
+
+#[test]
+fn a_name_of_several_parts_is_not_made_by_a_command_without_settings() {
+    let scene = Scene::new();
+    let script = format!(
+        "cg-set --name {NAME} pids=9; cg-set --name {NAME}/typo -- echo ran; cg-set --name {NAME} --remove"
+    );
+    let run = scene.script(&script).assert().success().stdout("");
+    let said = String::from_utf8_lossy(&run.get_output().stderr).into_owned();
+    assert!(said.starts_with(&format!("cg-set: group {NAME}/typo: there is none of this name")), "{said}");
 }

@@ -93,9 +93,120 @@ fn a_command_alone_is_not_frozen_for_ever() {
 }
 
 #[test]
+fn changes_that_come_at_once_are_each_made_whole() {
+    let scene = Scene::new();
+    let script = format!(
+        "{SHOWN}; change() {{ for round in {{1..15}}; do cg-set --name {NAME} mem=$1 swap=$1 || echo refused; done; }}; \
+         for size in 4M 8M 12M 16M 24M 48M 64M 96M; do change $size & done; wait; \
+         shown {NAME} | sed s/.*=// | uniq | wc -l; cg-set --name {NAME} --remove"
+    );
+    scene.script(&script).assert().success().stdout("1\n").stderr("");
+}
+
+#[test]
 fn a_period_needs_a_limit() {
     let scene = Scene::new();
     let run =
         scene.tool("cg-set").args(["cpu.period=10ms", "--", "echo", "ran"]).assert().code(125).stdout("");
     run.stderr("cg-set: cpu.period=10ms: a period without a limit; add cpu=\n");
+}
+
+#[test]
+fn what_the_kernel_sets_together_is_kept_where_only_one_is_given() {
+    let scene = Scene::new();
+    let script = format!(
+        "{SHOWN}; cg-set --name {NAME} mem=100M swap=20M cpu=0.5 cpu.period=10ms cpu.burst=1ms; \
+         cg-set --name {NAME} mem=50M; cg-set --name {NAME} cpu=1; cg-set --name {NAME} cpu.period=20ms; \
+         cg-set --name {NAME} swap=10M; cg-set --name {NAME} cpu.burst=2ms; shown {NAME}; \
+         cg-set --name {NAME} mem=max cpu=max; shown {NAME}; cg-set --name {NAME} --remove"
+    );
+    let run = scene.script(&script).assert().success().stderr("");
+    run.stdout("mem=50M\nswap=10M\ncpu=1\ncpu.period=20ms\ncpu.burst=2ms\ncpu.period=20ms\ncpu.burst=2ms\n");
+}
+
+#[test]
+fn swap_alone_is_refused_where_it_would_limit_nothing() {
+    if on_v2() {
+        return skip("cgroup v2 limits swap alone");
+    }
+    let scene = Scene::new();
+    for words in ["swap=5M", "mem=max swap=5M", "--name chainbox-test swap=5M"] {
+        let run = scene.script(&format!("cg-set {words} -- echo ran")).assert().code(125).stdout("");
+        run.stderr(
+            "cg-set: swap=5M: cgroup v1 limits swap together with memory, and that is not limited; add mem=\n",
+        );
+    }
+}
+
+#[test]
+fn a_part_of_a_group_in_a_group_is_one_of_the_limit_of_that() {
+    let scene = Scene::new();
+    let script = format!(
+        "{SHOWN}; cg-set --name {NAME} pids=20; cg-set --name {NAME}/in pids=50%; shown {NAME}/in; \
+         cg-set --parent {NAME} pids=50% -- bash -c 'cat $(group pids)/pids.max'; \
+         cg-set --name {NAME}/in --remove; cg-set --name {NAME} --remove"
+    );
+    scene.script(&script).assert().success().stdout("pids=10\n10\n").stderr("");
+}
+
+#[test]
+fn nothing_is_killed_to_lower_a_limit() {
+    let scene = Scene::new();
+    let script = format!(
+        "{SHOWN}; cg-set --name {NAME} mem=100M; mkfifo ready; \
+         cg-set --name {NAME} -- perl -e '$held = \"x\" x (40 << 20); open(my $ready, \">\", \"ready\"); close($ready); sleep 1000' & \
+         holder=$!; : <ready; cg-set --name {NAME} mem=5M && echo lowered; kill -0 $holder && echo lives; shown {NAME} | head -n 1; \
+         cg-set --name {NAME} --remove --kill; wait 2>/dev/null"
+    );
+    let run = scene.script(&script).assert().success().stdout("lives\nmem=100M\n");
+    let said = String::from_utf8_lossy(&run.get_output().stderr).into_owned();
+    let why = "Device or resource busy; the group uses more than that now, and it cannot be freed\n";
+    assert!(said.starts_with("cg-set: mem=5M: write 5242880 to ") && said.contains(why), "{said}");
+}
+
+#[test]
+fn what_the_kernel_frees_is_no_reason_against_a_lower_limit() {
+    let scene = Scene::new();
+    // A file that is in memory because it was written is freed once it is on a disk. Where that is itself a file in memory,
+    // half of what is used cannot be freed.
+    let script = format!(
+        "{SHOWN}; truncate -s 64M disk; mkfs.ext4 -q disk; mkdir here; mount -o loop disk here; trap 'umount here' EXIT; \
+         cg-set --name {NAME} mem=100M -- sh -c 'head -c 30M /dev/zero >here/file; sync here/file'; \
+         cg-set --name {NAME} mem=40M; shown {NAME}; cg-set --name {NAME} --remove"
+    );
+    scene.script(&script).assert().success().stdout("mem=40M\n").stderr("");
+}
+
+#[test]
+fn no_process_is_moved_or_killed_by_a_file_that_is_no_limit() {
+    let scene = Scene::new();
+    let script = "sleep 1000 & other=$!; before=$(cat /proc/$other/cgroup); \
+                  for word in cgroup.procs=$other cgroup.threads=$other; do cg-set $word -- echo ran; done; \
+                  [ \"$before\" = \"$(cat /proc/$other/cgroup)\" ] && kill $other && echo unharmed";
+    scene.script(script).assert().success().stdout("unharmed\n");
+}
+
+#[test]
+fn processors_and_nodes_that_are_not_there_are_refused_before_anything_is_made() {
+    let scene = Scene::new();
+    let run = scene.script("cg-set cpus=0,4000 -- echo ran").assert().code(125).stdout("");
+    let error = String::from_utf8_lossy(&run.get_output().stderr).into_owned();
+    assert!(
+        error.starts_with("cg-set: cpus=0,4000: 4000: the machine, or the group above, has 0"),
+        "{error}"
+    );
+    let run = scene.script("cg-set mems=0-1000 -- echo ran").assert().code(125).stdout("");
+    let error = String::from_utf8_lossy(&run.get_output().stderr).into_owned();
+    assert!(error.contains(": the machine, or the group above, has 0"), "{error}");
+}
+
+#[test]
+fn a_dry_run_says_what_a_part_is() {
+    let scene = Scene::new();
+    let run = scene.script("cg-set -n mem=25% pids=50% -- true").assert().success();
+    let said = String::from_utf8_lossy(&run.get_output().stdout).into_owned();
+    assert!(
+        said.contains("set mem=25%, which is mem=") && said.contains("set pids=50%, which is pids="),
+        "{said}"
+    );
 }

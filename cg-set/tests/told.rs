@@ -1,6 +1,6 @@
 //! What is told of a command afterwards, and of a group while it is there.
 
-use chain_testing::Scene;
+use chain_testing::{Scene, on_v2, skip};
 use serde_json::Value;
 
 use common::NAME;
@@ -117,10 +117,56 @@ fn forks_that_were_refused_are_said_with_whose_limit_it_was() {
     };
     assert_eq!(said(&["pids=5"]), "cg-set: pids=5: fork was refused once for passing it; raise pids=\n");
     let nested = said(&["pids=5", "--", "cg-set", "pids=50"]);
-    assert!(
-        nested.contains("cg-set: pids=50: fork was refused once by a limit above this group; raise that\n"),
-        "{nested}"
+    let of_above =
+        nested.lines().find(|line| line.starts_with("cg-set: pids=5 of /sys/fs/cgroup/")).expect("a line");
+    assert!(of_above.ends_with(": fork was refused once for passing it; raise it there"), "{nested}");
+}
+
+#[test]
+fn a_limit_of_a_group_above_that_has_none_of_its_own_is_named_too() {
+    let scene = Scene::new();
+    let fork = "i=0; while (exec sleep 1000) & do :; done";
+    let script = format!(
+        "cg-set --name {NAME} pids=5; cg-set --name {NAME}/in cpu=0.5; \
+         cg-set --name {NAME}/in -- busybox sh -c '{fork}' 2>said; grep ^cg-set said; \
+         cg-set --name {NAME}/in --remove --kill; cg-set --name {NAME} --remove"
     );
+    let run = scene.script(&script).assert().success();
+    let said = String::from_utf8_lossy(&run.get_output().stdout).into_owned();
+    assert!(
+        said.starts_with("cg-set: pids=5 of /sys/fs/cgroup/") && said.contains("/chainbox-test: fork was"),
+        "{said}"
+    );
+}
+
+#[test]
+fn what_slows_down_for_memory_is_said() {
+    if !on_v2() {
+        return skip("cgroup v1 has no mem.high");
+    }
+    let scene = Scene::new();
+    // A file in memory, which nothing can be freed of without swap.
+    let fill = "mount -t tmpfs none . && head -c 6M /dev/zero >full";
+    let script = format!("mkdir here; cd here; cg-set mem.high=4M -- unshare -m sh -c '{fill}'");
+    let run = scene.script(&script).assert().success();
+    run.stderr("cg-set: mem.high=4M: processes were slowed down for passing it; raise mem.high=\n");
+}
+
+#[test]
+fn the_callers_own_group_is_not_mixed_with_the_whole_machine() {
+    let scene = Scene::new();
+    let run = scene.script("cg-set mem=64M pids=9 -- cg-set --list --json").assert().success();
+    let list: Value = serde_json::from_slice(&run.get_output().stdout).expect("JSON");
+    assert_eq!((&list[0]["group"], &list[0]["processes"]), (&".".into(), &1.into()), "{list}");
+}
+
+#[test]
+fn a_list_that_nobody_reads_ends_as_any_other_program() {
+    let scene = Scene::new();
+    let script = "mkfifo pipe; exec 3<>pipe 4>pipe 5<pipe 3>&- 5<&-; cg-set --list >&4; echo $?; \
+                  trap '' PIPE; cg-set --list >&4; echo $?";
+    let run = scene.script(script).assert().success().stdout("141\n125\n");
+    run.stderr("cg-set: write to stdout: Broken pipe\n");
 }
 
 #[test]

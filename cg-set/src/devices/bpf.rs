@@ -322,6 +322,12 @@ struct Element {
     flags: u64,
 }
 
+impl Element {
+    fn new(map: &OwnedFd, key: *const u32, value: u64) -> Self {
+        Self { map: number(map), unused: 0, key: address(key), value, flags: 0 }
+    }
+}
+
 #[repr(C)]
 struct Bind {
     program: u32,
@@ -346,13 +352,7 @@ pub(super) fn keep_text(program: &OwnedFd, text: &str) -> nix::Result<()> {
     // SAFETY: there are no addresses in it.
     let map = unsafe { open(MAP_CREATE, attr)? };
     let key = 0_u32;
-    let attr = Element {
-        map: number(&map),
-        unused: 0,
-        key: address(&raw const key),
-        value: address(text.as_ptr()),
-        flags: 0,
-    };
+    let attr = Element::new(&map, &raw const key, address(text.as_ptr()));
     // SAFETY: key and value are as long as the map was made for, and live.
     unsafe { bpf(MAP_UPDATE_ELEM, attr)? };
     let attr = Bind { program: number(program), map: number(&map), flags: 0, unused: 0 };
@@ -376,13 +376,7 @@ pub(super) fn text(program: &OwnedFd) -> nix::Result<String> {
     let key = 0_u32;
     // The kernel rounds the size of a value up to eight bytes where it copies one.
     let mut text = vec![0_u8; found.value_size.next_multiple_of(8) as usize];
-    let attr = Element {
-        map: number(&map),
-        unused: 0,
-        key: address(&raw const key),
-        value: address(text.as_mut_ptr()),
-        flags: 0,
-    };
+    let attr = Element::new(&map, &raw const key, address(text.as_mut_ptr()));
     // SAFETY: the key is as long as the map says, there is room for its value, and both live.
     unsafe { bpf(MAP_LOOKUP_ELEM, attr)? };
     text.truncate(found.value_size as usize);
