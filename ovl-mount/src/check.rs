@@ -1,20 +1,23 @@
 //! What can be known to fail before anything is made, said in words better than EINVAL.
 
 use std::{
+    collections::HashMap,
     ffi::OsStr,
     fs,
     io::ErrorKind,
-    os::unix::{ffi::OsStrExt, fs::MetadataExt},
-    path::{Path, PathBuf},
+    os::{fd::OwnedFd, unix::ffi::OsStrExt},
+    path::{Component, Path, PathBuf},
 };
 
 use chain::{Doing, Error, Remedy, Result};
 use nix::errno::Errno;
-use rustix::fs::{AtFlags, CWD, StatxFlags, statx};
+use rustix::fs::{AtFlags, CWD, Mode, OFlags, ResolveFlags, StatxFlags, makedev, openat, openat2, statx};
 
 use crate::{
     args::{Changes, Layers},
-    overlay::default_work,
+    image::Image,
+    in_use::PROBE,
+    work::default_work,
 };
 
 /// The most lower layers (OVL_MAX_STACK in fs/overlayfs/params.h).
@@ -32,16 +35,27 @@ pub(crate) fn all(layers: &Layers, target: &Path) -> Result<()> {
     }
     let mut lowers = Vec::new();
     for path in &layers.lower {
-        lowers.push(Layer::find("lower layer", path)?);
+        match Layer::find("lower layer", path) {
+            // An image is a filesystem of its own.
+            Err(error) if error.errno() == Some(Errno::ENOTDIR) => {
+                Image::open(path)?.ok_or(error)?;
+            }
+            found => lowers.push(found?),
+        }
     }
     if layers.lower.len() > 1 || layers.changes != Changes::ReadOnly {
         lowers_apart(&lowers)?;
     }
-    Layer::find("target", target).remedy(Errno::ENOENT, MKDIR)?;
+    directory("target", target)?;
     match &layers.changes {
-        Changes::ReadOnly | Changes::Tmp => Ok(()),
+        Changes::ReadOnly | Changes::Tmp { .. } => Ok(()),
         Changes::Upper { upper, work } => upper_and_work(&lowers, upper, work.as_deref()),
     }
+}
+
+/// Checks that a directory is there.
+pub(crate) fn directory(role: &'static str, path: &Path) -> Result<()> {
+    Layer::find(role, path).remedy(Errno::ENOENT, MKDIR).map(drop)
 }
 
 fn upper_and_work(lowers: &[Layer], upper: &Path, work: Option<&Path>) -> Result<()> {
@@ -63,6 +77,14 @@ fn upper_and_work(lowers: &[Layer], upper: &Path, work: Option<&Path>) -> Result
     }
     apart(&work, &upper)?;
     lowers.iter().try_for_each(|lower| apart(&work, lower))?;
+    let mark = work.path.join("work/incompat/volatile");
+    if mark.exists() {
+        return Err(Error::new(
+            upper.shown(),
+            "it was mounted with --volatile, and may be incomplete since a crash",
+        )
+        .hint(format!("if there was none: rm -r {}", mark.with_file_name("").display())));
+    }
     if work.path.exists() && !only_leftovers(work.path) {
         return Err(Error::new(work.shown(), "not empty").hint("name an empty directory with -w"));
     }
@@ -77,20 +99,27 @@ fn only_leftovers(dir: &Path) -> bool {
             || fs::read_dir(dir).is_err_and(|error| error.kind() == ErrorKind::PermissionDenied)
     };
     let temporary = |name: &OsStr| name.as_bytes().starts_with(b"#") || name == "incompat";
-    all(dir, &|name| name == "index" || name == "work" && all(&dir.join(name), &temporary))
+    let probe = |name: &OsStr| name.as_bytes().starts_with(PROBE.as_bytes());
+    all(dir, &|name| name == "index" || probe(name) || name == "work" && all(&dir.join(name), &temporary))
 }
 
 /// Fails for those that the kernel refuses with ELOOP: the same directory, by any name, or one inside
 /// another. A mount inside a layer is none of that layer.
 fn lowers_apart(lowers: &[Layer]) -> Result<()> {
-    for (at, one) in lowers.iter().enumerate() {
-        for other in &lowers[..at] {
-            if (one.device, one.inode) == (other.device, other.inode) {
-                return problem(one, other, "the same as");
-            }
-            if one.mount == other.mount {
-                apart(one, other)?;
-            }
+    let mut by_inode = HashMap::new();
+    // By bytes: a path is compared part by part, which for hundreds of layers takes longer than their mount.
+    let mut by_path = HashMap::new();
+    for one in lowers {
+        if let Some(other) = by_inode.insert((one.device, one.inode), one) {
+            return problem(one, other, "the same as");
+        }
+        by_path.insert((one.mount, one.real.as_os_str().as_bytes()), one);
+    }
+    for inner in lowers {
+        let above = inner.real.ancestors().skip(1);
+        let mut outer = above.filter_map(|dir| by_path.get(&(inner.mount, dir.as_os_str().as_bytes())));
+        if let Some(outer) = outer.next() {
+            return problem(inner, outer, "inside");
         }
     }
     Ok(())
@@ -115,6 +144,18 @@ fn apart(one: &Layer, other: &Layer) -> Result<()> {
     }
 }
 
+/// The directory at a path without links and without `..`, which is real as it is: one call in place of one
+/// for each part of it.
+fn plain(path: &Path) -> Option<(OwnedFd, PathBuf)> {
+    let flags = OFlags::PATH | OFlags::DIRECTORY | OFlags::CLOEXEC;
+    if path.components().any(|part| part == Component::ParentDir) {
+        return None;
+    }
+    let path = std::path::absolute(path).ok()?;
+    let dir = openat2(CWD, &path, flags, Mode::empty(), ResolveFlags::NO_SYMLINKS).ok()?;
+    Some((dir, path))
+}
+
 struct Layer<'a> {
     role: &'static str,
     path: &'a Path,
@@ -128,13 +169,17 @@ struct Layer<'a> {
 impl<'a> Layer<'a> {
     fn find(role: &'static str, path: &'a Path) -> Result<Self> {
         let doing = || format!("{role} {}", path.display());
-        let real = fs::canonicalize(path).doing(doing)?;
-        let found = fs::metadata(&real).doing(doing)?;
-        if !found.is_dir() {
-            return Err(Error::os(doing(), Errno::ENOTDIR));
-        }
-        let mount = statx(CWD, &real, AtFlags::empty(), StatxFlags::MNT_ID).doing(doing)?.stx_mnt_id;
-        Ok(Self { role, path, real, device: found.dev(), inode: found.ino(), mount })
+        let flags = OFlags::PATH | OFlags::DIRECTORY | OFlags::CLOEXEC;
+        let (dir, real) = match plain(path) {
+            Some((dir, real)) => (dir, real),
+            None => {
+                (openat(CWD, path, flags, Mode::empty()).doing(doing)?, fs::canonicalize(path).doing(doing)?)
+            }
+        };
+        let found = statx(&dir, "", AtFlags::EMPTY_PATH, StatxFlags::BASIC_STATS | StatxFlags::MNT_ID);
+        let found = found.doing(doing)?;
+        let device = makedev(found.stx_dev_major, found.stx_dev_minor);
+        Ok(Self { role, path, real, device, inode: found.stx_ino, mount: found.stx_mnt_id })
     }
 
     /// A directory that will be made in this one.

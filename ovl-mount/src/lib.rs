@@ -2,10 +2,28 @@
 //! to the topmost (Documentation/filesystems/overlayfs.rst of the kernel).
 
 mod args;
+pub mod changes;
 mod check;
+pub mod commit;
+pub mod diff;
+mod fuse;
+mod image;
+mod in_use;
+pub mod layer;
+mod legacy;
+mod loop_device;
+mod memory;
+mod options;
 mod overlay;
+mod pieces;
+mod store;
+mod whole;
+mod work;
 
 pub use args::{Args, Changes, Layers};
+pub use memory::MemorySize;
+pub use options::MountOptions;
+pub use whole::Whole;
 
 use std::{ffi::OsString, path::PathBuf};
 
@@ -15,17 +33,28 @@ use chain::{
 };
 use nix::sched::CloneFlags;
 
+use fuse::Until;
+use overlay::Parts;
+use work::WorkDir;
+
 /// NEXT with an overlay on a directory that only NEXT sees.
 #[derive(Debug)]
 pub struct OvlMount {
     layers: Layers,
     target: PathBuf,
+    fuse: bool,
 }
 
 impl OvlMount {
     /// A link that mounts `layers` on `target`.
     pub fn new(layers: Layers, target: PathBuf) -> Self {
-        Self { layers, target }
+        Self { layers, target, fuse: false }
+    }
+
+    /// The same by fuse-overlayfs(1), if `wanted`, not by the kernel's overlays.
+    #[must_use]
+    pub fn by_fuse(self, wanted: bool) -> Self {
+        Self { fuse: wanted, ..self }
     }
 
     /// Mounts in the namespace of this process, for everybody in it, until umount(2).
@@ -35,30 +64,36 @@ impl OvlMount {
             let lines: Vec<_> = self.what().map(|step| format!("{}: {step}\n", self.name())).collect();
             return chain::print(&lines.concat()).map(drop);
         }
-        self.mount()
+        self.mount(Until::Unmounted)
     }
 
-    fn mount(&self) -> Result<()> {
+    fn mount(&self, until: Until) -> Result<()> {
+        if self.fuse {
+            let (parts, work) = Parts::open(&self.layers)?;
+            let mounted = fuse::mount(&parts, &self.target, until);
+            return mounted.inspect_err(|_| work.into_iter().for_each(WorkDir::unmake));
+        }
         let doing = || format!("target {}", self.target.display());
         // Opened first: mounted on a lower layer, the overlay must lie on what was there before.
         let place = open_dir(&self.target).doing(doing)?;
-        let mount = overlay::make(&self.layers)?;
+        let mount = overlay::make(&self.layers, &place)?;
         attach(mount, place, &self.target)
     }
 
     fn what(&self) -> impl Iterator<Item = String> {
         let lower: Vec<_> = self.layers.lower.iter().map(|lower| lower.display().to_string()).collect();
-        let changes = match &self.layers.changes {
-            Changes::ReadOnly => "read-only".to_owned(),
-            Changes::Tmp => "changes in memory".to_owned(),
-            Changes::Upper { upper, .. } => format!("changes in {}", upper.display()),
-        };
         let work = match &self.layers.changes {
-            Changes::Upper { upper, work: None } => Some(overlay::default_work(upper)),
+            Changes::Upper { upper, work: None } => Some(work::default_work(upper)),
             _ => None,
         };
         let make = work.filter(|work| !work.exists()).map(|work| format!("make {}", work.display()));
-        let mount = format!("mount {} on {}, {changes}", lower.join(" over "), self.target.display());
+        let by = if self.fuse { ", by fuse-overlayfs" } else { "" };
+        let mount = format!(
+            "mount {} on {}, {}{by}",
+            lower.join(" over "),
+            self.target.display(),
+            self.layers.changes
+        );
         make.into_iter().chain([mount])
     }
 }
@@ -70,6 +105,7 @@ impl Link for OvlMount {
 
     fn words(&self) -> Vec<OsString> {
         let mut words = self.layers.words();
+        words.extend(self.fuse.then(|| "--fuse".into()));
         words.push(self.target.clone().into());
         words
     }
@@ -85,6 +121,6 @@ impl Link for OvlMount {
     }
 
     fn enter(&mut self) -> Result<()> {
-        self.mount()
+        self.mount(Until::NextEnds)
     }
 }

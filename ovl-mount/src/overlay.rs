@@ -1,164 +1,225 @@
 //! The overlay itself, as a mount that is attached nowhere yet.
 
 use std::{
-    ffi::OsString,
-    fs,
-    os::{
-        fd::{AsFd, OwnedFd},
-        unix::fs::DirBuilderExt,
-    },
-    path::{Path, PathBuf},
+    os::fd::{AsFd, OwnedFd},
+    path::Path,
 };
 
 use chain::{
-    Doing, Error, Remedy, Result,
+    Doing, Error, Result,
     kernel_log::KernelLog,
     mount::{Filesystem, MountAttrFlags, copy_tree, make_read_only, open_dir},
 };
 use nix::errno::Errno;
-use rustix::fs::{AtFlags, Gid, Mode, OFlags, Uid, chmodat, chownat, fstat, mkdirat, openat};
+use rustix::fs::fstatfs;
 
-use crate::args::{Changes, Layers};
+use crate::{
+    args::{Changes, Layers, options_here},
+    image::{self, Image},
+    in_use::unshared,
+    legacy,
+    memory::Memory,
+    options::Pair,
+    work::WorkDir,
+};
 
-/// The sibling of `upper` that is the work directory if none is named: `UPPER.work`.
-pub(crate) fn default_work(upper: &Path) -> PathBuf {
-    // `.` and `..` have no name of their own.
-    let real = upper.file_name().is_none().then(|| fs::canonicalize(upper).ok()).flatten();
-    let upper = real.as_deref().unwrap_or(upper);
-    // Through the components, so that `dir/` becomes `dir.work`, not `dir/.work`.
-    let mut name: OsString = upper.components().collect::<PathBuf>().into();
-    name.push(".work");
-    name.into()
+/// OVERLAYFS_SUPER_MAGIC in <linux/magic.h>.
+const OVERLAY_MAGIC: i64 = 0x794c_7630;
+
+/// What an overlay is made of, all of it open.
+pub(crate) struct Parts {
+    /// The highest first.
+    pub(crate) lowers: Vec<Lower>,
+    pub(crate) upper: Option<Upper>,
+    pub(crate) options: Vec<Pair>,
+    /// The mounts that layers are on and that are attached nowhere.
+    pub(crate) detached: Vec<OwnedFd>,
+    /// Of the mount.
+    pub(crate) attributes: MountAttrFlags,
 }
 
-/// Makes the mount. Descriptors are opened here, in the mount namespace that it will be in: the
-/// kernel takes no layer from another one.
-pub(crate) fn make(layers: &Layers) -> Result<OwnedFd> {
+/// A lower layer, and what it is called in errors.
+pub(crate) struct Lower {
+    pub(crate) dir: OwnedFd,
+    pub(crate) shown: String,
+}
+
+pub(crate) struct Upper {
+    pub(crate) dir: OwnedFd,
+    pub(crate) work: OwnedFd,
+}
+
+/// A new overlay.
+pub(crate) struct Made {
+    pub(crate) mount: OwnedFd,
+    /// The kernel has said, about this mount or another that was made just now, that its upper is in use.
+    pub(crate) warned_of_use: bool,
+}
+
+impl Parts {
+    /// Opens what `layers` names, in the mount namespace that the overlay will be in: the kernel takes no layer
+    /// from another one. Gives the work directory too, if there is one on disk.
+    pub(crate) fn open(layers: &Layers) -> Result<(Self, Option<WorkDir>)> {
+        let mut detached = Vec::new();
+        let lowers: Vec<_> =
+            layers.lower.iter().map(|lower| open_lower(lower, &mut detached)).collect::<Result<_>>()?;
+        let mut attributes = MountAttrFlags::empty();
+        let mut work_dir = None;
+        let upper = match &layers.changes {
+            Changes::ReadOnly => {
+                attributes = MountAttrFlags::MOUNT_ATTR_RDONLY;
+                None
+            }
+            Changes::Tmp { size } => {
+                let memory = Memory::like(&lowers[0].dir, *size)?;
+                detached.push(memory.mount);
+                Some(Upper { dir: memory.upper, work: memory.work })
+            }
+            Changes::Upper { upper, work } => {
+                let shown = || format!("upper layer {}", upper.display());
+                let dir = open_dir(upper).doing(shown)?;
+                let made = WorkDir::open(upper, work.as_deref())?;
+                let work = made.dir.try_clone().doing(shown)?;
+                work_dir = Some(made);
+                Some(Upper { dir, work })
+            }
+        };
+        let options = options_here(&layers.options, &layers.changes);
+        Ok((Self { lowers, upper, options, detached, attributes }, work_dir))
+    }
+
+    /// The layers' and the work directory.
+    pub(crate) fn descriptors(&self) -> impl Iterator<Item = &OwnedFd> {
+        let upper = self.upper.iter().flat_map(|upper| [&upper.dir, &upper.work]);
+        self.lowers.iter().map(|lower| &lower.dir).chain(upper)
+    }
+}
+
+/// Makes the mount, which will be on `place`.
+pub(crate) fn make(layers: &Layers, place: &OwnedFd) -> Result<OwnedFd> {
     match (&layers.changes, layers.lower.as_slice()) {
         // The kernel wants two lower layers where there is no upper; one is a read-only bind.
         (Changes::ReadOnly, [lower]) => {
+            let (mut parts, _) = Parts::open(layers)?;
+            if let Some(image) = parts.detached.pop() {
+                return Ok(image);
+            }
             let mount = copy_tree(lower, false)?;
             make_read_only(&mount, false)?;
             Ok(mount)
         }
-        (Changes::ReadOnly, _) => overlay(layers, MountAttrFlags::MOUNT_ATTR_RDONLY, Ok),
-        (Changes::Tmp, lower) => {
-            let memory = Memory::like(&lower[0])?;
-            overlay(layers, MountAttrFlags::empty(), |overlay| {
-                overlay.set_fd("upperdir", &memory.upper)?.set_fd("workdir", &memory.work)
-            })
+        (Changes::Upper { upper, .. }, _) => {
+            let (mut parts, work) = Parts::open(layers)?;
+            unshared(upper, &mut parts, place).inspect_err(|_| work.into_iter().for_each(WorkDir::unmake))
         }
-        (Changes::Upper { upper, work }, _) => {
-            let work = WorkDir::open(upper, work.as_deref())?;
-            let upper_dir = open_dir(upper).doing(|| format!("upper layer {}", upper.display()))?;
-            let mount = unshared(upper, || {
-                overlay(layers, MountAttrFlags::empty(), |overlay| {
-                    overlay.set_fd("upperdir", &upper_dir)?.set_fd("workdir", &work.dir)
-                })
-            });
-            if mount.is_err() {
-                work.unmake();
-            }
+        _ => mount(|| Parts::open(layers).map(|(parts, _)| parts), place),
+    }
+}
+
+fn open_lower(lower: &Path, detached: &mut Vec<OwnedFd>) -> Result<Lower> {
+    let shown = format!("lower layer {}", lower.display());
+    let doing = || shown.clone();
+    let dir = match open_dir(lower) {
+        Err(error @ rustix::io::Errno::NOTDIR) => {
+            let image = Image::open(lower)?.ok_or(error).doing(doing)?;
+            let mount = image::mount(&image).map_err(|error| error.within(&shown))?;
+            detached.push(mount.try_clone().doing(doing)?);
             mount
         }
-    }
+        opened => opened.doing(doing)?,
+    };
+    Ok(Lower { dir, shown })
 }
 
-/// Fails if another mount has the upper or the work directory, which the kernel allows but says in its
-/// log (`ovl_report_in_use()` in fs/overlayfs/super.c). Where that cannot be read nothing is known. A
-/// message may be about a mount of somebody else, so it must come again.
-fn unshared(upper: &Path, make: impl Fn() -> Result<OwnedFd>) -> Result<OwnedFd> {
-    for _ in 0..4 {
-        let log = KernelLog::from_now();
-        let mount = make()?;
-        if !log.messages().any(|text| text.contains("in-use as upperdir/workdir")) {
-            return Ok(mount);
-        }
-    }
-    Err(Error::new(
-        format!("upper layer {}", upper.display()),
-        "another mount uses it, or its work directory",
-    ))
+/// Mounts what `open` opens. The kernel's log, which takes longer to open than most else, is listened to only if that
+/// fails, when it is tried again with what was opened anew: overlayfs leaves its marks in a work directory.
+pub(crate) fn mount(open: impl Fn() -> Result<Parts>, place: &OwnedFd) -> Result<OwnedFd> {
+    by_descriptors(&open()?).or_else(|_| mount_watched(&open()?, place).map(|made| made.mount))
 }
 
-fn overlay(
-    layers: &Layers,
-    attributes: MountAttrFlags,
-    add_upper: impl FnOnce(Filesystem) -> Result<Filesystem>,
-) -> Result<OwnedFd> {
-    // The word in the first column of mount(8)'s list.
-    let mut overlay = Filesystem::new("overlay")?.set("source", "overlay")?;
-    for lower in &layers.lower {
-        let shown = || format!("lower layer {}", lower.display());
-        let dir = open_dir(lower).doing(shown)?;
-        // One at a time and by descriptor, so that the number and the names do not matter.
-        overlay = overlay
-            .set_fd("lowerdir+", dir)
-            .map_err(|error| error.within(&shown()))
-            .remedy(Errno::EINVAL, "layers by descriptor need Linux 6.13")?;
-    }
-    let overlay = add_upper(overlay)?;
-    // Most of what overlayfs refuses it explains in the kernel's log only.
+/// Mounts what is open, by descriptors, or where the kernel has no such way by the old one, and listens to what the
+/// kernel says.
+pub(crate) fn mount_watched(parts: &Parts, place: &OwnedFd) -> Result<Made> {
+    // Most of what overlayfs says it says in the kernel's log only.
     let log = KernelLog::from_now();
-    overlay.mount(attributes).map_err(|error| match log.last_word("overlayfs: ") {
+    let made = match by_descriptors(parts) {
+        // Linux 6.12 and older.
+        Err(Failure::OldKernel) => legacy::mount(parts, place),
+        Err(Failure::Is(error)) => Err(error),
+        Ok(mount) => Ok(mount),
+    };
+    let explain = |error: Error, log: KernelLog| match log.last_word("overlayfs: ") {
         Some(why) => error.words(why),
         None => error,
-    })
-}
-
-/// An upper and a work directory in memory.
-struct Memory {
-    /// A mount that is attached nowhere lives as long as its descriptor.
-    _mount: OwnedFd,
-    upper: OwnedFd,
-    work: OwnedFd,
-}
-
-impl Memory {
-    /// The root of an overlay has the owner and the mode of its upper directory: those of `lower`.
-    fn like(lower: &Path) -> Result<Self> {
-        let doing = || "make a place in memory for changes".to_owned();
-        let memory = Filesystem::new("tmpfs")?.set("mode", "700")?.mount(MountAttrFlags::empty())?;
-        let below = |name| {
-            mkdirat(&memory, name, Mode::from(0o700)).doing(doing)?;
-            openat(&memory, name, OFlags::DIRECTORY | OFlags::CLOEXEC, Mode::empty()).doing(doing)
-        };
-        let (upper, work) = (below("upper")?, below("work")?);
-        let shown = || format!("lower layer {}", lower.display());
-        let stat = fstat(open_dir(lower).doing(shown)?.as_fd()).doing(shown)?;
-        let owner = (Uid::from_raw(stat.st_uid), Gid::from_raw(stat.st_gid));
-        chownat(&memory, "upper", Some(owner.0), Some(owner.1), AtFlags::SYMLINK_NOFOLLOW).doing(doing)?;
-        chmodat(&memory, "upper", Mode::from_raw_mode(stat.st_mode), AtFlags::empty()).doing(doing)?;
-        Ok(Self { _mount: memory, upper, work })
-    }
-}
-
-/// The work directory of an upper layer on disk.
-struct WorkDir {
-    dir: OwnedFd,
-    made: Option<PathBuf>,
-}
-
-impl WorkDir {
-    fn open(upper: &Path, named: Option<&Path>) -> Result<Self> {
-        let path = named.map_or_else(|| default_work(upper), Path::to_path_buf);
-        let doing = || format!("work directory {}", path.display());
-        let mut made = None;
-        if named.is_none() && !path.exists() {
-            fs::DirBuilder::new().mode(0o700).create(&path).doing(doing)?;
-            made = Some(path.clone());
+    };
+    match made {
+        Err(error) => Err(advise(explain(error, log), parts)),
+        Ok(mount) => {
+            let warns = |text: String| text.contains("in-use as upperdir/workdir");
+            let warned_of_use = parts.upper.is_some() && log.messages().any(warns);
+            Ok(Made { mount, warned_of_use })
         }
-        Ok(Self { dir: open_dir(&path).doing(doing)?, made })
     }
+}
 
-    /// Removes what was made for a mount that failed.
-    fn unmake(self) {
-        if let Some(path) = self.made {
-            // The kernel's own directories in it (ovl_workdir_create() in fs/overlayfs/super.c).
-            for own in ["work", "index"] {
-                let _ = fs::remove_dir(path.join(own));
+enum Failure {
+    /// It takes no layers by descriptor.
+    OldKernel,
+    Is(Error),
+}
+
+impl From<Error> for Failure {
+    fn from(error: Error) -> Self {
+        Self::Is(error)
+    }
+}
+
+fn by_descriptors(parts: &Parts) -> Result<OwnedFd, Failure> {
+    // The word in the first column of mount(8)'s list.
+    let mut overlay = Filesystem::new("overlay")?.set("source", "overlay")?;
+    for (at, lower) in parts.lowers.iter().enumerate() {
+        // One at a time and by descriptor, so that the number and the names do not matter.
+        overlay = match overlay.set_fd("lowerdir+", &lower.dir) {
+            // EINVAL from Linux 6.5 on, where options are parsed one by one.
+            Err(error) if at == 0 && matches!(error.errno(), Some(Errno::EOPNOTSUPP | Errno::EINVAL)) => {
+                return Err(Failure::OldKernel);
             }
-            let _ = fs::remove_dir(path);
-        }
+            done => done.map_err(|error| error.within(&lower.shown))?,
+        };
     }
+    if let Some(upper) = &parts.upper {
+        overlay = overlay.set_fd("upperdir", &upper.dir)?.set_fd("workdir", &upper.work)?;
+    }
+    for (name, value) in &parts.options {
+        overlay = match value {
+            Some(value) => overlay.set(name, value)?,
+            None => overlay.flag(name)?,
+        };
+    }
+    Ok(overlay.mount(parts.attributes)?)
+}
+
+/// What to do about a rule of overlayfs that was broken, as far as it can be seen.
+fn advise(error: Error, parts: &Parts) -> Error {
+    if error.errno() == Some(Errno::EPERM) && chain::in_user_namespace() {
+        return error.hint("before Linux 5.11 only root makes overlays; --fuse makes one by fuse-overlayfs");
+    }
+    if error.errno() != Some(Errno::EINVAL) {
+        return error;
+    }
+    if parts.upper.as_ref().is_some_and(|upper| is_on_overlay(&upper.dir)) {
+        return error.hint("changes cannot go to an overlay; use --tmp, or a directory of a disk");
+    }
+    if parts.lowers.iter().any(|lower| is_on_overlay(&lower.dir)) {
+        return error.hint("overlays lie on each other two deep at most");
+    }
+    if chain::in_user_namespace() {
+        return error
+            .hint("in a user namespace no layer may be a directory in which something else is mounted");
+    }
+    error
+}
+
+fn is_on_overlay(dir: impl AsFd) -> bool {
+    fstatfs(dir).is_ok_and(|found| found.f_type == OVERLAY_MAGIC)
 }

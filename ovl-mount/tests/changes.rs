@@ -5,7 +5,7 @@ use std::{
     os::unix::fs::{FileTypeExt, MetadataExt},
 };
 
-use chain_testing::Scene;
+use chain_testing::{Scene, kernel_is_from};
 
 #[test]
 fn both_layers_show_and_changes_reach_only_the_upper() {
@@ -125,7 +125,26 @@ fn an_upper_that_another_mount_uses_is_refused() {
                   ovl-mount -l lower -u upper here -- ovl-mount -l lower -u upper here -- echo ran; \
                   ovl-mount -l lower -u upper here -- echo free";
     let run = scene.script(script).assert().success().stdout("free\n");
-    run.stderr("ovl-mount: upper layer upper: another mount uses it, or its work directory\n");
+    let said = String::from_utf8_lossy(&run.get_output().stderr).into_owned();
+    let why = "ovl-mount: upper layer upper: another mount uses it, or its work directory";
+    let (said, who) = said.split_at(why.len());
+    assert_eq!(said, why);
+    if kernel_is_from((6, 13)) {
+        let told = format!(" has it on {}\n", scene.path("here").display());
+        assert!(who.starts_with("; ovl-mount (pid ") && who.ends_with(&told), "{who}");
+    }
+}
+
+#[test]
+fn who_uses_an_upper_goes_on_when_another_is_refused_it() {
+    let scene = Scene::new();
+    let first = "mkfifo up go; ovl-mount -l lower -u upper here -- sh -c 'echo one >here/one; echo >up; read -r line <go; \
+                 echo more >>here/file; rm here/gone; mv here/one here/two; ls here' & read -r line <up";
+    let script = format!(
+        "mkdir lower upper here; touch lower/file lower/gone; {first}; ovl-mount -l lower -u upper here -- echo ran 2>/dev/null; \
+         echo $?; echo >go; wait $!; echo $?; ls upper.work"
+    );
+    scene.script(&script).assert().success().stderr("").stdout("125\nfile\ntwo\n0\nwork\n");
 }
 
 #[test]

@@ -70,5 +70,5 @@ fn an_ordinary_user_is_told_what_is_needed() {
     let run = scene.script_as_user("ovl-mount -l /etc --tmp /mnt -- echo ran").assert().code(125).stdout("");
     run.stderr("ovl-mount: new mnt namespace: Operation not permitted; run as root\n");
     let run = scene.script_as_user("ovl-mount -l /etc --tmp /mnt").assert().code(125);
-    run.stderr("ovl-mount: make a tmpfs filesystem: Operation not permitted; run as root\n");
+    run.stderr("ovl-mount: new tmpfs filesystem: Operation not permitted; run as root\n");
 }

@@ -1,0 +1,184 @@
+//! The directory that changes are applied to. What is in it may change meanwhile: each path is resolved below it,
+//! by way of no symbolic link and no other filesystem, and used as a descriptor.
+
+use std::{
+    ffi::{CStr, CString, OsStr},
+    os::{
+        fd::{AsFd, OwnedFd},
+        unix::ffi::OsStrExt,
+    },
+    path::{Path, PathBuf},
+};
+
+use chain::{Doing, Error, Remedy, Result};
+use nix::{
+    errno::Errno,
+    fcntl::{Flock, FlockArg},
+};
+use rustix::fs::{AtFlags, Mode, OFlags, fsync, mkdirat, openat, renameat, unlinkat};
+
+use crate::changes::{
+    FileKind, Stat,
+    dir::{names, open_dir},
+    lower::{open_below, parent},
+};
+
+/// Where what is not in its place yet is kept: in the directory itself, so that it is on its filesystem.
+pub(super) const STAGE: &CStr = c".ovl-commit";
+
+/// A stage that has no use any more.
+pub(super) const GOING: &CStr = c".ovl-commit.done";
+
+pub(super) struct Tree {
+    pub(super) root: OwnedFd,
+}
+
+/// A place in the tree: the directory, and the name in it.
+pub(super) struct Spot {
+    pub(super) dir: OwnedFd,
+    pub(super) name: CString,
+}
+
+impl Spot {
+    pub(super) fn stat(&self) -> nix::Result<Option<Stat>> {
+        Stat::find(&self.dir, &self.name)
+    }
+
+    /// Removes what is there, with all that is in it.
+    pub(super) fn clear(&self) -> nix::Result<()> {
+        remove(self.dir.as_fd(), &self.name)
+    }
+}
+
+/// Removes a file, or a directory with all that is in it; it need not be there.
+pub(super) fn remove(dir: impl AsFd, name: &CStr) -> nix::Result<()> {
+    let errno = |errno: rustix::io::Errno| Errno::from_raw(errno.raw_os_error());
+    match unlinkat(dir.as_fd(), name, AtFlags::empty()).map_err(errno) {
+        Err(Errno::EISDIR | Errno::EPERM) => {}
+        Err(Errno::ENOENT) => return Ok(()),
+        done => return done,
+    }
+    // Not what is mounted there.
+    let inner = open_below(dir.as_fd(), Path::new(OsStr::from_bytes(name.to_bytes())), OFlags::DIRECTORY)?;
+    for name in names(inner.as_fd())? {
+        remove(&inner, &name)?;
+    }
+    unlinkat(dir.as_fd(), name, AtFlags::REMOVEDIR).map_err(errno)
+}
+
+impl Tree {
+    /// The place of a path, whose directory is there.
+    pub(super) fn spot(&self, path: &Path) -> Result<Spot> {
+        let (dir, name) = self.parent(path).doing(|| format!("find {}", path.display()))?;
+        Ok(Spot { dir, name })
+    }
+
+    fn parent(&self, path: &Path) -> nix::Result<(OwnedFd, CString)> {
+        parent(&self.root, path)
+    }
+
+    /// The same, `None` if there is no such directory.
+    pub(super) fn find(&self, path: &Path) -> Result<Option<Spot>> {
+        match self.parent(path) {
+            Err(Errno::ENOENT | Errno::ENOTDIR | Errno::ELOOP) => Ok(None),
+            found => {
+                let (dir, name) = found
+                    .doing(|| format!("find {}", path.display()))
+                    .remedy(Errno::EXDEV, "another filesystem is mounted there")?;
+                Ok(Some(Spot { dir, name }))
+            }
+        }
+    }
+
+    /// Makes the directories above a path that are missing; they get the rest of what they are to have later.
+    pub(super) fn make_above(&self, path: &Path) -> Result<()> {
+        let above: Vec<PathBuf> = path
+            .ancestors()
+            .skip(1)
+            .filter(|path| !path.as_os_str().is_empty())
+            .map(Path::to_path_buf)
+            .collect();
+        for dir in above.iter().rev() {
+            let spot = self.spot(dir)?;
+            let doing = || format!("make {}", dir.display());
+            if spot.stat().doing(doing)?.is_some_and(|stat| stat.kind == FileKind::Directory) {
+                continue;
+            }
+            spot.clear().doing(doing)?;
+            mkdirat(&spot.dir, &spot.name, Mode::RWXU).doing(doing)?;
+        }
+        Ok(())
+    }
+
+    /// Keeps others from changing the directory by ovl-commit at the same time.
+    pub(super) fn lock(&self) -> Result<Flock<OwnedFd>> {
+        let doing = || "lock the directory".to_owned();
+        let again = open_dir(&self.root, c".").doing(doing)?;
+        Flock::lock(again, FlockArg::LockExclusiveNonblock)
+            .map_err(|(_, errno)| errno)
+            .doing(doing)
+            .remedy(Errno::EAGAIN, "another ovl-commit is at work in it")
+    }
+
+    /// The stage, made if it is missing.
+    pub(super) fn stage(&self) -> Result<OwnedFd> {
+        let doing = || "make .ovl-commit".to_owned();
+        match mkdirat(&self.root, STAGE, Mode::RWXU) {
+            Err(rustix::io::Errno::EXIST) => {}
+            made => made.doing(doing)?,
+        }
+        self.existing_stage()?.ok_or(Errno::ENOENT).doing(doing)
+    }
+
+    /// The stage of a run before this, if it is there. What it says is believed, so nobody else may have made it.
+    pub(super) fn existing_stage(&self) -> Result<Option<OwnedFd>> {
+        let doing = || "open .ovl-commit".to_owned();
+        let stage = match open_dir(&self.root, STAGE) {
+            Err(Errno::ENOENT) => return Ok(None),
+            stage => stage.doing(doing)?,
+        };
+        let stat = Stat::of_open(&stage).doing(doing)?;
+        if stat.uid != nix::unistd::geteuid().as_raw() || stat.mode & 0o022 != 0 {
+            return Err(Error::new(doing(), "it is another user's, or others may write to it")
+                .hint("remove it, if no ovl-commit is running"));
+        }
+        Ok(Some(stage))
+    }
+
+    /// Removes the stage in one step, as far as another run can see.
+    pub(super) fn unstage(&self) -> Result<()> {
+        let doing = || "remove .ovl-commit".to_owned();
+        remove(&self.root, GOING).doing(doing)?;
+        match renameat(&self.root, STAGE, &self.root, GOING) {
+            Err(rustix::io::Errno::NOENT) => Ok(()),
+            done => {
+                done.doing(doing)?;
+                remove(&self.root, GOING).doing(doing)
+            }
+        }
+    }
+
+    /// Waits until all that was done is on the disk.
+    pub(super) fn sync(&self) -> Result<()> {
+        let doing = || "wait for the disk".to_owned();
+        nix::unistd::syncfs(&self.root).doing(doing)
+    }
+}
+
+/// What is written before it gets its name.
+const NEW: &CStr = c"new";
+
+/// Writes a small file that is there as a whole or not at all, also after a crash.
+pub(super) fn write_safely(dir: &OwnedFd, name: &CStr, text: &[u8]) -> Result<()> {
+    let doing = || "write the journal".to_owned();
+    let flags = OFlags::WRONLY | OFlags::CREATE | OFlags::TRUNC | OFlags::NOFOLLOW | OFlags::CLOEXEC;
+    let file = openat(dir, NEW, flags, Mode::RUSR | Mode::WUSR).doing(doing)?;
+    let mut rest = text;
+    while !rest.is_empty() {
+        let written = rustix::io::write(&file, rest).doing(doing)?;
+        rest = &rest[written..];
+    }
+    fsync(&file).doing(doing)?;
+    renameat(dir, NEW, dir, name).doing(doing)?;
+    fsync(dir).doing(doing)
+}

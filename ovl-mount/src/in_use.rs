@@ -1,0 +1,111 @@
+//! Who has an upper layer mounted already.
+
+use std::{
+    collections::BTreeSet,
+    fs,
+    mem::replace,
+    os::{
+        fd::{AsRawFd, OwnedFd},
+        unix::fs::MetadataExt,
+    },
+    path::{Path, PathBuf},
+};
+
+use chain::{Doing, Error, Result, mountinfo};
+use rustix::fs::{Access, AtFlags, Mode, OFlags, accessat, mkdirat, openat};
+
+use crate::overlay::{Made, Parts, mount_watched};
+
+/// How often a message that may be about a mount of somebody else must come.
+const TIMES: u32 = 4;
+
+/// Makes a mount, and fails if another has the upper or the work directory, which the kernel allows but says
+/// in its log (`ovl_report_in_use()` in fs/overlayfs/super.c). Where that cannot be read nothing is known.
+pub(crate) fn unshared(upper: &Path, parts: &mut Parts, place: &OwnedFd) -> Result<OwnedFd> {
+    if let Some(probe) = parts.upper.as_ref().map(|upper| Probe::new(&upper.work)).transpose()?.flatten() {
+        // Each mount makes WORK/work anew, and one that is using it could write no more. So it is asked with another.
+        let work = |parts: &mut Parts, dir| parts.upper.as_mut().map(|upper| replace(&mut upper.work, dir));
+        let own = probe.dir.try_clone().doing(|| "ask who uses the upper layer".into())?;
+        let real = work(parts, own);
+        let asked = free(upper, || mount_watched(parts, place)).map(drop);
+        real.and_then(|real| work(parts, real));
+        probe.remove();
+        asked?;
+    }
+    free(upper, || mount_watched(parts, place))
+}
+
+/// A work directory for a mount that is not used, in one that has been used before.
+struct Probe {
+    dir: OwnedFd,
+    path: PathBuf,
+}
+
+/// How its name begins, before a pid.
+pub(crate) const PROBE: &str = "probe.";
+
+impl Probe {
+    fn new(work: &OwnedFd) -> Result<Option<Self>> {
+        let doing = || "ask who uses the upper layer".to_owned();
+        if accessat(work, "work", Access::EXISTS, AtFlags::empty()).is_err() {
+            return Ok(None);
+        }
+        let name = format!("{PROBE}{}", std::process::id());
+        mkdirat(work, &name, Mode::RWXU).doing(doing)?;
+        let path = PathBuf::from(format!("/proc/self/fd/{}/{name}", work.as_raw_fd()));
+        let dir = openat(work, &name, OFlags::PATH | OFlags::DIRECTORY | OFlags::CLOEXEC, Mode::empty());
+        Ok(Some(Self { dir: dir.doing(doing)?, path }))
+    }
+
+    fn remove(self) {
+        // If not, the next mount finds it as what a mount has left.
+        let _ = fs::remove_dir_all(&self.path);
+    }
+}
+
+fn free(upper: &Path, mount: impl Fn() -> Result<Made>) -> Result<OwnedFd> {
+    for _ in 0..TIMES {
+        let made = mount()?;
+        if !made.warned_of_use {
+            return Ok(made.mount);
+        }
+    }
+    let error = Error::new(
+        format!("upper layer {}", upper.display()),
+        "another mount uses it, or its work directory",
+    );
+    Err(match user(upper) {
+        Some(User { pid, name, point }) => {
+            error.hint(format!("{name} (pid {pid}) has it on {}", point.display()))
+        }
+        None => error,
+    })
+}
+
+struct User {
+    pid: u32,
+    name: String,
+    point: PathBuf,
+}
+
+/// A process that sees such a mount, the oldest one in its mount namespace.
+fn user(upper: &Path) -> Option<User> {
+    let upper = fs::canonicalize(upper).ok()?;
+    let processes = fs::read_dir("/proc").ok()?.flatten();
+    let pids: BTreeSet<u32> =
+        processes.filter_map(|entry| entry.file_name().to_str()?.parse().ok()).collect();
+    let mut seen = BTreeSet::new();
+    pids.into_iter().find_map(|pid| {
+        let process = PathBuf::from(format!("/proc/{pid}"));
+        let namespace = fs::metadata(process.join("ns/mnt")).ok()?.ino();
+        if !seen.insert(namespace) {
+            return None;
+        }
+        let mounts = fs::read(process.join("mountinfo")).ok()?;
+        let point = mountinfo::mounts(&mounts)
+            .find(|mount| mount.filesystem == b"overlay" && mount.value("upperdir").as_ref() == Some(&upper))?
+            .point;
+        let name = fs::read_to_string(process.join("comm")).ok()?.trim_end().to_owned();
+        Some(User { pid, name, point })
+    })
+}

@@ -1,0 +1,132 @@
+//! What the command line of `ovl-layer` says.
+
+use std::{
+    fs::{self, File},
+    io::{self, BufWriter, Write},
+    os::fd::{AsFd, OwnedFd},
+    path::{Path, PathBuf},
+};
+
+use chain::{Doing, Job, Result, Size, Tool};
+use clap::Parser;
+
+use super::{
+    pack::pack,
+    unpack::{Bounds, unpack},
+    write::{Form, Stream},
+};
+use crate::{
+    changes::{Prefix, root},
+    check,
+};
+
+/// Write the changes in an upper directory as an OCI image layer, or unpack a layer as a lower directory
+#[derive(Debug, Parser)]
+#[command(
+    name = "ovl-layer",
+    version,
+    override_usage = "ovl-layer [OPTIONS] UPPER -o FILE
+       ovl-layer [OPTIONS] -x FILE DIR"
+)]
+#[command(after_help = "\
+FILE is compressed as its name ends: .tar, .tar.gz, .tgz, .tar.zst; - is stdout or stdin.
+Example: ovl-layer upper -o layer.tar.zst; ovl-layer -x layer.tar.zst lower")]
+pub struct Args {
+    /// Write the layer to this file
+    #[arg(short, long, value_name = "FILE", required_unless_present = "extract", conflicts_with = "extract")]
+    output: Option<PathBuf>,
+    /// Unpack this layer to a new directory
+    #[arg(short = 'x', long, value_name = "FILE")]
+    extract: Option<PathBuf>,
+    /// Let no file be younger than this, in seconds since 1970, so that a layer can be made again
+    #[arg(long, value_name = "SECONDS", conflicts_with = "extract")]
+    clamp_mtime: Option<i64>,
+    /// The most that the files of a layer may take together
+    #[arg(long, value_name = "SIZE", default_value = "16G", conflicts_with = "output")]
+    max_size: Size,
+    /// The most files, directories and others in a layer
+    #[arg(long, value_name = "N", default_value_t = 1_000_000, conflicts_with = "output")]
+    max_entries: u64,
+    /// Unpack device nodes too
+    #[arg(long, conflicts_with = "output")]
+    devices: bool,
+    /// The upper directory is that of a mount with userxattr, as ordinary users have
+    #[arg(long, conflicts_with = "extract")]
+    userxattr: bool,
+    /// Tell in words what would be done, and do nothing
+    #[arg(short = 'n', long)]
+    dry_run: bool,
+    /// The directory with the changes, or the new one
+    #[arg(value_name = "DIR")]
+    dir: PathBuf,
+}
+
+impl Tool for Args {
+    fn job(self) -> Result<Job> {
+        Ok(Job::Do(Box::new(move || match (&self.extract, &self.output) {
+            (Some(file), _) => self.unpack(file),
+            (None, Some(file)) => self.pack(file),
+            (None, None) => Ok(()),
+        })))
+    }
+}
+
+impl Args {
+    fn unpack(&self, name: &Path) -> Result<()> {
+        let bounds = Bounds { size: self.max_size, entries: self.max_entries, devices: self.devices };
+        let shown = name.display().to_string();
+        let file = if name == Path::new("-") {
+            io::stdin().as_fd().try_clone_to_owned().map(File::from).doing(|| "open stdin".into())?
+        } else {
+            File::open(name).doing(|| shown.clone())?
+        };
+        if self.dry_run {
+            let dir = self.dir.display();
+            let devices = if self.devices { "" } else { ", no devices" };
+            let (size, entries) = (self.max_size, self.max_entries);
+            return chain::print(&format!(
+                "unpack {shown} as {dir}, at most {size} in {entries} entries{devices}\n"
+            ))
+            .map(drop);
+        }
+        unpack(file, &shown, &self.dir, bounds)
+    }
+
+    fn pack(&self, name: &Path) -> Result<()> {
+        check::directory("upper layer", &self.dir)?;
+        let form = Form::of(name)?;
+        if self.dry_run {
+            let (dir, name) = (self.dir.display(), name.display());
+            return chain::print(&format!("write the changes in {dir} to {name}, {form}\n")).map(drop);
+        }
+        let upper = root(&self.dir, "upper layer")?;
+        let prefix = Prefix::of(upper.as_fd(), &self.dir, self.userxattr)?;
+        let writing = || format!("write {}", name.display());
+        if name == Path::new("-") {
+            return self.pack_to((&upper, prefix), form, io::stdout().lock(), writing);
+        }
+        // It is there as a whole or not at all.
+        let mut new = name.as_os_str().to_owned();
+        new.push(format!(".{}", std::process::id()));
+        let file = File::create_new(&new).doing(writing)?;
+        let done = self
+            .pack_to((&upper, prefix), form, file, writing)
+            .and_then(|()| fs::rename(&new, name).doing(writing));
+        if done.is_err() {
+            let _ = fs::remove_file(&new);
+        }
+        done
+    }
+
+    fn pack_to(
+        &self,
+        (upper, prefix): (&OwnedFd, Prefix),
+        form: Form,
+        out: impl Write,
+        doing: impl Fn() -> String + Copy,
+    ) -> Result<()> {
+        let stream = Stream::new(form, BufWriter::with_capacity(1 << 16, out)).doing(doing)?;
+        let mut out = pack(upper, prefix, self.clamp_mtime, stream)?.finish().doing(doing)?;
+        out.flush().doing(doing)
+    }
+}

@@ -1,0 +1,364 @@
+//! `ovl-commit`: a directory gets what the overlay has shown.
+
+use std::{collections::BTreeMap, fs, path::PathBuf};
+
+use chain_testing::{Scene, slowness, walk};
+
+const LOWER: &str = "mkdir -p lower/dir/deep lower/empty; cd lower; echo one > dir/one; echo two > dir/two; echo deep > dir/deep/file; \
+                     echo file > file; echo other > other; ln other linked; ln -s file link; mkfifo fifo; chmod 4755 other; \
+                     chown 12:34 file; setfattr -n user.color -v red file; truncate -s 64K sparse; echo end >> sparse; cd ..; \
+                     find lower -depth -exec touch -hd @1700000000 {} +; cp -a lower copy; mkdir -p upper here;";
+
+type Walk = BTreeMap<PathBuf, String>;
+
+/// A scene with a lower directory, a copy of it, and an upper directory with what a script does in the overlay; and
+/// what the overlay showed after it.
+fn changed_by(script: &str, options: &str) -> (Scene, Walk) {
+    changed_after("true", script, options)
+}
+
+/// The same after the lower directory and its copy were changed.
+fn changed_after(before: &str, script: &str, options: &str) -> (Scene, Walk) {
+    let scene = Scene::new();
+    let all =
+        format!("{LOWER} {before}; ovl-mount -l lower -u upper {options} here && cd here && {{ {script}; }}");
+    scene.script(&format!("set -e; {all}")).assert().success().stderr("");
+    let shown = walk(&scene.path("here"));
+    scene.script("umount here").assert().success();
+    (scene, shown)
+}
+
+fn same(got: &Walk, wanted: &Walk, what: &str) {
+    let only = |one: &Walk, other: &Walk| {
+        let differs = |(path, line): &(&PathBuf, &String)| other.get(*path) != Some(line);
+        one.iter()
+            .filter(differs)
+            .map(|(path, line)| format!("{} {line}", path.display()))
+            .collect::<Vec<_>>()
+    };
+    assert!(got == wanted, "{what}\nis {:#?}\nnot {:#?}", only(got, wanted), only(wanted, got));
+}
+
+/// On a slow machine only those with which most is to be done.
+fn options() -> &'static [&'static str] {
+    const ALL: [&str; 3] = ["--redirect-dir on --metacopy on", "--redirect-dir on", ""];
+    if slowness() > 1 { &ALL[..1] } else { &ALL }
+}
+
+#[test]
+fn a_copy_of_the_lower_layer_becomes_what_was_shown() {
+    for script in [
+        "true",
+        "echo more >> file; rm other; echo new > new; mkdir -p new.d/in; touch new.d/in/file",
+        "rm -r dir",
+        "rm -r dir; mkdir dir; echo again > dir/one; mkdir dir/deep",
+        "rm -r dir; echo file > dir",
+        "rm file; mkdir file; touch file/in",
+        "ln file dir/a; ln file z; ln -f file dir/one; chmod 640 z",
+        "mv file gone; ln gone dir/a; ln gone z; rm dir/two; ln gone dir/two",
+        "ln file dir/a; mv file z; echo again > file; chmod 640 z",
+        "rm link; ln -s /etc/passwd link; mknod null c 1 3; mknod disk b 7 0; mkfifo pipe",
+        "chmod 600 file; chown 1:2 dir/one; touch -d @12345.6789 dir/two; setfattr -n user.color -v blue file; chmod 1777 dir/deep",
+        "setfattr -x user.color file; setfattr -n user.new -v 1 dir",
+        "ln file hard; ln file dir/hard; echo more >> hard",
+        "touch a; ln a b; ln a dir/c; rm a",
+        "mv file dir/moved; mv dir/one .",
+        "rm file; echo again > file; rm dir/one; mkfifo dir/one",
+        "echo x >> sparse; truncate -s 4M big; echo end >> big",
+        "setfacl -m u:12:rwx file; setfacl -d -m g:34:r dir",
+        "touch \"$(printf 'a\\nb')\" \"$(printf '\\377')\" ' ' '*'",
+        "mkdir -m 0 closed; mkdir -m 555 read; touch read/file; chmod 0 file",
+    ] {
+        for options in options() {
+            let (scene, shown) = changed_by(script, options);
+            for _ in 0..2 {
+                scene.script("ovl-commit upper --to copy").assert().success().stdout("").stderr("");
+                same(&walk(&scene.path("copy")), &shown, &format!("{script} {options}"));
+            }
+        }
+    }
+}
+
+#[test]
+fn each_kind_of_change_is_told_and_applied() {
+    for (script, told) in [
+        ("mv -T dir renamed", "D dir\nA renamed <- dir\n"),
+        ("ln file hard; ln dir/one dir/hard", "A dir/hard <- dir/one\nA hard <- file\n"),
+        ("rm -r dir; mkdir dir; echo again > dir/one", "R dir\nA dir/one\n"),
+        ("rm file; echo again > file", "C file\n"),
+        ("setfattr -n user.color -v blue file; setfattr -n user.new -v 1 dir", "M dir\nM file\n"),
+        ("echo end >> huge; [ $(stat -c %b huge) -lt 8192 ]", "C huge\n"),
+    ] {
+        let huge = "truncate -s 1G lower/huge; echo middle | dd of=lower/huge bs=1M seek=500 conv=notrunc status=none";
+        let before =
+            if script.contains("huge") { format!("{huge}; cp -a lower/huge copy") } else { "true".into() };
+        let (scene, shown) = changed_after(&before, script, "--redirect-dir on --metacopy on");
+        scene.script("ovl-diff -l lower upper").assert().code(1).stdout(told).stderr("");
+        scene.script("ovl-commit upper --to copy").assert().success().stdout("").stderr("");
+        same(&walk(&scene.path("copy")), &shown, script);
+    }
+}
+
+#[test]
+fn one_name_of_a_file_without_its_content_is_applied_only_with_the_name_that_has_it() {
+    let (scene, _) = changed_by("ln file a; ln file b", "--redirect-dir on --metacopy on");
+    let before = walk(&scene.path("copy"));
+    scene
+        .script("ovl-commit upper --to copy --only a")
+        .assert()
+        .code(125)
+        .stderr("ovl-commit: a: it is a further name of file, which is not chosen; choose both or none\n");
+    same(&walk(&scene.path("copy")), &before, "nothing is done");
+    scene.script("ovl-commit upper --to copy --only a --only file").assert().success();
+    scene.script("[[ copy/a -ef copy/file && ! -e copy/b ]]").assert().success();
+}
+
+#[test]
+fn what_was_renamed_keeps_all_that_is_in_it() {
+    for script in [
+        "mv -T dir renamed",
+        "mv -T dir renamed; echo more >> renamed/deep/file; rm renamed/one; touch renamed/new",
+        "mv -T dir renamed; mkdir dir; touch dir/other",
+        "mv -T dir tmp; mv -T empty dir; mv -T tmp empty",
+        "mv -T dir/deep deep; mv -T dir deep/dir",
+        "mkdir new; mv -T dir new/dir; mv -T new/dir/deep new/deep",
+        "rm -r empty; mv -T dir empty",
+        "mv -T dir renamed; mv -T renamed/deep renamed/deeper; chmod 700 renamed",
+        "chmod 640 file; mv file moved; mv moved dir/again",
+        "mv -T dir a; mv -T a b; mv -T b dir",
+    ] {
+        for options in options() {
+            let (scene, shown) = changed_by(script, options);
+            for _ in 0..2 {
+                scene.script("ovl-commit upper --to copy").assert().success().stdout("").stderr("");
+                same(&walk(&scene.path("copy")), &shown, &format!("{script} {options}"));
+            }
+        }
+    }
+}
+
+#[test]
+fn a_dry_run_says_what_would_be_and_changes_nothing() {
+    let (scene, _) = changed_by("echo more >> file; rm -r dir; touch new", "");
+    let run = scene.script("cp -a copy before; ovl-commit -n upper --to copy; ovl-commit upper --to copy; ovl-commit -n upper --to copy").assert();
+    run.success().stdout("D dir\nC file\nA new\n").stderr("");
+    drop(scene);
+    let (scene, _) = changed_by("echo more >> file; rm -r dir; touch new", "");
+    let before = walk(&scene.path("copy"));
+    scene.script("ovl-commit --dry-run upper --to copy").assert().success().stderr("");
+    same(&walk(&scene.path("copy")), &before, "a dry run");
+}
+
+#[test]
+fn paths_are_chosen_by_patterns() {
+    for (words, changed) in [
+        ("--only file", "C file\n"),
+        ("--only 'dir/*'", "C dir/one\nC dir/two\n"),
+        ("--only dir --exclude '**/two'", "C dir/one\n"),
+        ("--exclude dir", "C file\nA new\nA new/in\n"),
+        ("--only /new", "A new\nA new/in\n"),
+        ("--only nothing", ""),
+    ] {
+        let script = "echo x >> dir/one; echo x >> dir/two; echo x >> file; mkdir new; touch new/in";
+        let (scene, _) = changed_by(script, "");
+        let script = format!("ovl-commit -n {words} upper --to copy; ovl-commit {words} upper --to copy");
+        scene.script(&script).assert().success().stdout(changed).stderr("");
+        let left = scene.script("ovl-diff -l copy upper").output().expect("bash").stdout;
+        let all = ["C dir/one\n", "C dir/two\n", "C file\n", "A new\n", "A new/in\n"];
+        let wanted: String = all.into_iter().filter(|line| !changed.contains(line)).collect();
+        assert_eq!(String::from_utf8_lossy(&left), wanted, "{words}");
+    }
+}
+
+#[test]
+fn what_was_changed_on_both_sides_is_refused_unless_it_is_forced() {
+    let (scene, shown) = changed_by("echo mine > file; rm other; rm -r dir; touch new", "");
+    let script = "echo theirs > copy/file; echo theirs > copy/new; ovl-commit upper --to copy; echo $?; cat copy/file; ls copy/other copy/dir";
+    let run = scene.script(script).assert().success();
+    run.stdout("125\ntheirs\ncopy/other\n\ncopy/dir:\ndeep\none\ntwo\n").stderr(
+        "ovl-commit: file: it was changed in the directory after the overlay took it\n\
+         ovl-commit: new: it was changed in the directory after the overlay took it\n\
+         ovl-commit: conflicts: 2: nothing was changed; --force applies the changes all the same, --exclude leaves some out\n",
+    );
+    scene.script("ovl-commit --exclude file --exclude new upper --to copy; cat copy/file; ls copy/other 2>&1 | grep -c No.such").assert().stdout("theirs\n1\n");
+    scene.script("ovl-commit --force upper --to copy").assert().success().stderr("");
+    same(&walk(&scene.path("copy")), &shown, "forced");
+}
+
+#[test]
+fn no_link_leads_out_of_the_directory() {
+    let (scene, _) = changed_by("echo mine > dir/one; touch dir/deep/new", "");
+    let script = "mkdir outside; touch outside/one; rm -r copy/dir; ln -s ../outside copy/dir; touch -hd @1600000000 copy/dir; \
+                  ovl-commit upper --to copy --force; ls -A outside; cat outside/one copy/dir/one; test -d copy/dir && test ! -L copy/dir && echo a directory";
+    scene.script(script).assert().success().stdout("one\nmine\na directory\n").stderr("");
+}
+
+#[test]
+fn what_only_the_index_knows_is_refused() {
+    let (scene, _) = changed_by("echo more >> other", "--index on");
+    let before = walk(&scene.path("copy"));
+    let run = scene.script("ovl-commit upper --to copy").assert().code(125);
+    run.stderr("ovl-commit: other: it has other names, which only the index of the overlay knows; make such changes without --index\n");
+    same(&walk(&scene.path("copy")), &before, "refused");
+}
+
+#[test]
+fn holes_stay_holes() {
+    let (scene, _) =
+        changed_by("truncate -s 1G big; echo middle | dd of=big bs=1M seek=500 conv=notrunc status=none", "");
+    scene.script("ovl-commit upper --to copy; [ $(stat -c %b copy/big) -lt 100 ] && stat -c %s copy/big; cmp copy/big upper/big")
+        .assert()
+        .success()
+        .stdout("1073741824\n");
+}
+
+#[test]
+fn what_another_upper_has_begun_is_not_gone_on_with() {
+    let (scene, _) = changed_by("echo mine > file", "");
+    let script = "mkdir copy/.ovl-commit; printf 'another\\0' > copy/.ovl-commit/moves; ovl-commit upper --to copy; cat copy/file; \
+                  rm copy/.ovl-commit/moves; ovl-commit upper --to copy; cat copy/file; ls -A copy | grep -c ovl-commit";
+    scene.script(script).assert().stdout("file\nmine\n0\n").stderr(
+        "ovl-commit: read .ovl-commit/moves: the changes of another upper directory are half applied; complete that first\n",
+    );
+}
+
+#[test]
+fn bad_input_is_said() {
+    let scene = Scene::new();
+    scene.tree("upper", &[(".ovl-commit", "")]);
+    scene.tree("dir", &[]);
+    for (words, why) in [
+        ("no-such --to dir", "upper directory no-such: No such file or directory"),
+        ("dir --to no-such", "directory no-such: No such file or directory"),
+        ("dir --to dir", "dir: it is the upper directory itself"),
+        ("upper --to dir", "upper directory: it has a .ovl-commit, which is a name that ovl-commit uses"),
+        ("dir", "the following required arguments were not provided: --to <DIR>; see ovl-commit --help"),
+    ] {
+        let run = scene.tool("ovl-commit").args(words.split(' ')).assert().code(125).stdout("");
+        run.stderr(format!("ovl-commit: {why}\n"));
+    }
+    assert_eq!(fs::read_dir(scene.path("dir")).expect("directory").count(), 0);
+}
+
+#[test]
+fn what_is_mounted_in_a_removed_directory_is_not_emptied() {
+    for script in ["rm -r dir", "rm -r dir; mkdir dir", "rm -r dir; touch dir"] {
+        let (scene, _) = changed_by(script, "");
+        let run = "mkdir other; echo keep > other/precious; mount --bind other copy/dir/deep; ovl-commit upper --to copy --force; \
+                   cat other/precious copy/dir/one; umount copy/dir/deep";
+        let run = scene.script(run).assert().success().stdout("keep\none\n");
+        run.stderr("ovl-commit: look at dir/deep: Invalid cross-device link; another filesystem is mounted there, and would be emptied\n");
+    }
+}
+
+#[test]
+fn what_was_changed_deep_in_a_removed_directory_is_a_conflict() {
+    for script in ["rm -r dir", "rm -r dir; mkdir dir; echo x > dir/x"] {
+        let (scene, _) = changed_by(script, "");
+        let run = "echo important > copy/dir/deep/file; touch copy/dir/deep/more; ovl-commit upper --to copy; cat copy/dir/deep/file";
+        let said = |path: &str| {
+            format!("ovl-commit: {path}: it was changed in the directory after the overlay took it\n")
+        };
+        scene.script(run).assert().success().stdout("important\n").stderr(
+            said("dir/deep") + &said("dir/deep/file") + &said("dir/deep/more")
+                + "ovl-commit: conflicts: 3: nothing was changed; --force applies the changes all the same, --exclude leaves some out\n",
+        );
+        scene.script("ovl-commit upper --to copy --force; [ ! -e copy/dir/deep ]").assert().success();
+    }
+}
+
+#[test]
+fn what_is_left_out_does_not_go_with_the_directory_that_it_is_in() {
+    for script in ["rm -r dir", "rm -r dir; mkdir dir; echo x > dir/x"] {
+        let (scene, _) = changed_by(script, "");
+        let run = "ovl-commit upper --to copy --exclude '**/deep'; cat copy/dir/deep/file copy/dir/one";
+        scene
+            .script(run)
+            .assert()
+            .success()
+            .stdout("deep\none\n")
+            .stderr("ovl-commit: dir/deep: it is left out, but would go with dir; choose both or none\n");
+    }
+}
+
+#[test]
+fn what_changed_places_is_applied_together_or_not_at_all() {
+    let (scene, shown) = changed_by("mv -T dir tmp; mv -T empty dir; mv -T tmp empty", "--redirect-dir on");
+    let before = walk(&scene.path("copy"));
+    for only in ["dir", "empty"] {
+        let run =
+            scene.script(&format!("ovl-commit upper --to copy --only {only}")).assert().code(125).stdout("");
+        let said = String::from_utf8_lossy(&run.get_output().stderr).into_owned();
+        assert!(said.ends_with("in the overlay, which is not chosen; choose both or none\n"), "{said}");
+        same(&walk(&scene.path("copy")), &before, "nothing is done");
+    }
+    scene.script("ovl-commit upper --to copy --only dir --only empty").assert().success();
+    same(&walk(&scene.path("copy")), &shown, "both");
+}
+
+#[test]
+fn what_is_begun_is_completed_by_the_same_words() {
+    let script = "mv -T dir renamed; mv -T empty other.d; echo more >> file";
+    let (scene, shown) = changed_by(script, "--redirect-dir on");
+    let run = "chattr +i copy/file; ovl-commit upper --to copy --only renamed --only file && echo done; chattr -i copy/file; \
+               ovl-commit upper --to copy; ovl-commit upper --to copy --only renamed --only file; ovl-commit upper --to copy";
+    let run = scene.script(run).assert().success().stdout("");
+    let said = String::from_utf8_lossy(&run.get_output().stderr).into_owned();
+    let words = "ovl-commit: read .ovl-commit/moves: this was begun with --only renamed --only file; complete that first, by the same words";
+    assert!(said.lines().nth(1) == Some(words) && said.lines().count() == 2, "{said}");
+    same(&walk(&scene.path("copy")), &shown, "all");
+}
+
+#[test]
+fn a_stage_without_a_journal_is_not_begun_and_that_of_another_is_not_believed() {
+    let (scene, _) = changed_by("echo box > file", "");
+    let run = "mkdir -m 700 copy/.ovl-commit; echo host > copy/file; ovl-commit upper --to copy 2>&1 | tail -n 1; cat copy/file; \
+               chmod 777 copy/.ovl-commit; ovl-commit upper --to copy; chown 1000 copy/.ovl-commit; chmod 700 copy/.ovl-commit; \
+               ovl-commit upper --to copy";
+    let why = "ovl-commit: open .ovl-commit: it is another user's, or others may write to it; remove it, if no ovl-commit is running\n";
+    let run = scene.script(run).assert().code(125).stderr(why.repeat(2));
+    run.stdout(
+        "ovl-commit: conflicts: 1: nothing was changed; --force applies the changes all the same, --exclude leaves some out\nhost\n",
+    );
+}
+
+#[test]
+fn a_deep_tree_needs_no_more_descriptors_than_there_may_be() {
+    let (scene, shown) =
+        changed_by("mkdir -p $(printf 'd/%.0s' {1..100}); touch $(printf 'd/%.0s' {1..100})end", "");
+    scene
+        .script("ulimit -S -n 64; ovl-diff -l lower upper | wc -l; ovl-commit upper --to copy")
+        .assert()
+        .success()
+        .stdout("101\n");
+    same(&walk(&scene.path("copy")), &shown, "all");
+}
+
+#[test]
+fn what_took_the_place_of_a_directory_is_a_conflict() {
+    let (scene, _) = changed_by("echo z >> dir/one; mkdir .ovl-commit.done", "");
+    let done =
+        "ovl-commit: upper directory: it has a .ovl-commit.done, which is a name that ovl-commit uses\n";
+    scene.script("ovl-commit upper --to copy").assert().code(125).stderr(done);
+    let run = "rmdir upper/.ovl-commit.done; mv copy/dir copy/old; echo file > copy/dir; ovl-commit upper --to copy 2>&1 | head -n 1; cat copy/dir";
+    let said = "ovl-commit: dir: it was changed in the directory after the overlay took it\nfile\n";
+    scene.script(run).assert().success().stdout(said);
+}
+
+#[test]
+fn a_renamed_file_that_was_made_anew_is_known_after_an_interruption() {
+    let script = "chmod 600 other; mv other moved; echo more >> sparse";
+    let (scene, shown) = changed_by(script, "--redirect-dir on --metacopy on");
+    let run = "chattr +i copy/sparse; ovl-commit upper --to copy 2>/dev/null; echo $?; ovl-commit upper --to copy 2>/dev/null; echo $?; \
+               chattr -i copy/sparse; ovl-commit upper --to copy; echo $?";
+    scene.script(run).assert().success().stdout("125\n125\n0\n").stderr("");
+    same(&walk(&scene.path("copy")), &shown, script);
+}
+
+#[test]
+fn two_at_a_time_are_refused() {
+    let (scene, _) = changed_by("echo more >> file", "");
+    let run = "exec 3<copy; flock 3; ovl-commit upper --to copy; flock --unlock 3; ovl-commit upper --to copy; echo $?";
+    let why = "ovl-commit: lock the directory: Resource temporarily unavailable; another ovl-commit is at work in it\n";
+    scene.script(run).assert().success().stdout("0\n").stderr(why);
+}

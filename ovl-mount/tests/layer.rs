@@ -1,0 +1,271 @@
+//! `ovl-layer`: changes as an OCI image layer, and back.
+
+use std::{fs, path::Path};
+
+use chain_testing::{ORDINARY_USER, Scene};
+use tar::{Builder, EntryType, Header};
+
+/// An upper directory with all that can be in one, made by an overlay of `lower` in the scene.
+fn changes(scene: &Scene) {
+    scene.tree("lower/dir", &[("old", ""), ("kept", "")]);
+    scene.tree("lower/gone", &[("a", "")]);
+    scene.tree("lower", &[("file", "old\n"), ("removed", "")]);
+    scene.tree("upper", &[]);
+    let long = "n".repeat(200);
+    let script = format!(
+        "ovl-mount -l lower -u upper lower -- bash -c 'cd $PWD/lower; echo new > file; rm removed; rm -r gone; rm -r dir; mkdir -m 1770 dir; \
+             echo in > dir/new; ln dir/new dir/other; ln -s /etc/passwd link; mkfifo -m 600 fifo; mknod null c 1 3; \
+             touch {long}; chown 12:34 file; chmod 4711 file; setfattr -n user.color -v blue file; \
+             touch -d @1234567890.123456789 file; touch -h -d @1 link; mkdir -p deep/er; touch -d @5 deep'"
+    );
+    scene.script(&script).assert().success().stderr("");
+}
+
+/// Lines that tell all of a tree but its overlay's marks.
+const TOLD: &str = "told() { (cd $1; find . -mindepth 1 -printf '%p %y %#m %U:%G %T@ %n %l %s\\n' | sed -E 's/^([^ ]*) d (.*) [0-9]+$/\\1 d \\2/; s/ c 0 .*/ hidden/' | sort; \
+                    find . -type f -exec sha256sum {} + | sort; getfattr -Rdm user.color . 2>&1); }";
+
+#[test]
+fn what_changed_is_in_the_layer_by_the_names_of_the_specification() {
+    let scene = Scene::new();
+    changes(&scene);
+    let run = scene.script("ovl-layer upper -o layer.tar && tar -tf layer.tar").assert().success().stderr("");
+    let long = "n".repeat(200);
+    run.stdout(format!(
+        ".wh.gone\n.wh.removed\ndeep/\ndeep/er/\ndir/\ndir/.wh..wh..opq\ndir/new\ndir/other\nfifo\nfile\nlink\n{long}\nnull\n"
+    ));
+    let run = scene
+        .script("tar --xattrs -tvvf layer.tar --numeric-owner | grep -E ' (file|dir/other|link)'")
+        .assert();
+    let said = String::from_utf8_lossy(&run.success().get_output().stdout).into_owned();
+    assert!(said.contains("-rws--x--x* 12/34") && said.contains("dir/other link to dir/new"), "{said}");
+}
+
+#[test]
+fn a_layer_that_is_unpacked_is_what_it_was_made_of() {
+    let scene = Scene::new();
+    changes(&scene);
+    for end in ["tar", "tar.gz", "tgz", "tar.zst"] {
+        let script = format!(
+            "{TOLD}; ovl-layer upper -o layer.{end} && ovl-layer -x layer.{end} --devices back && \
+             diff <(told upper) <(told back) && getfattr -n trusted.overlay.opaque --only-values back/dir; rm -rf back"
+        );
+        scene.script(&script).assert().success().stdout("y").stderr("");
+    }
+    let run =
+        scene.script("file() { head -c4 $1 | od -An -tx1; }; file layer.tar.gz; file layer.tar.zst").assert();
+    run.success().stdout(" 1f 8b 08 00\n 28 b5 2f fd\n");
+}
+
+#[test]
+fn as_a_lower_layer_it_hides_what_was_removed() {
+    let scene = Scene::new();
+    changes(&scene);
+    let script = "ovl-layer upper -o - | ovl-layer -x - --devices back; \
+                  ovl-mount -l back -l lower --tmp back -- bash -c 'cd $PWD/back; ls -d * dir/*; cat file'";
+    let run = scene.script(script).assert().success().stderr("");
+    let long = "n".repeat(200);
+    run.stdout(format!("deep\ndir\ndir/new\ndir/other\nfifo\nfile\nlink\n{long}\nnull\nnew\n"));
+}
+
+#[test]
+fn the_same_changes_give_the_same_bytes() {
+    let scene = Scene::new();
+    changes(&scene);
+    let script = "ovl-layer upper -o one.tar.zst; cp -a upper copy; touch copy/file -r upper/file; ovl-layer copy -o two.tar.zst; \
+                  cmp one.tar.zst two.tar.zst && echo same; \
+                  touch -h -d @2000000000 copy/fifo; ovl-layer copy -o - --clamp-mtime 7 | cmp - <(ovl-layer upper -o - --clamp-mtime 7) && echo clamped; \
+                  ovl-layer upper -o - --clamp-mtime 7 | tar --full-time -tv | grep -c 1970-01-01.00:00:0[0-7]";
+    scene.script(script).env("TZ", "UTC").assert().success().stdout("same\nclamped\n13\n").stderr("");
+}
+
+#[test]
+fn what_a_layer_cannot_say_is_refused_and_leaves_no_file() {
+    let scene = Scene::new();
+    let upper = scene.tree("upper", &[("ok", "")]);
+    for (make, why) in [
+        (
+            "setfattr -n trusted.overlay.redirect -v /other upper/dir",
+            "dir: it was renamed: a layer cannot say that; make the changes without --redirect-dir and --metacopy",
+        ),
+        (
+            "setfattr -n trusted.overlay.metacopy -v '' upper/file",
+            "file: only its metadata changed: a layer cannot say that; make the changes without --redirect-dir and --metacopy",
+        ),
+        ("touch upper/.wh.x", ".wh.x: its name: in a layer it would hide something"),
+    ] {
+        let script = format!(
+            "mkdir -p upper/dir; touch upper/file; {make}; ovl-layer upper -o layer.tar; echo $?; ls layer* 2>/dev/null"
+        );
+        scene.script(&script).assert().stdout("125\n").stderr(format!("ovl-layer: {why}\n"));
+        fs::remove_dir_all(&upper).expect("upper");
+    }
+}
+
+/// An entry of a layer: kind, name, and what it links to.
+type Entry<'a> = (EntryType, &'a str, &'a str);
+
+fn layer(path: &Path, entries: &[Entry]) {
+    let mut layer = Builder::new(fs::File::create(path).expect("layer"));
+    for (kind, name, target) in entries {
+        let mut header = Header::new_ustar();
+        header.as_old_mut().name[..name.len()].copy_from_slice(name.as_bytes());
+        header.as_old_mut().linkname[..target.len()].copy_from_slice(target.as_bytes());
+        header.set_entry_type(*kind);
+        header.set_mode(0o644);
+        let content: &[u8] = if *kind == EntryType::Regular { b"evil\n" } else { b"" };
+        header.set_size(content.len() as u64);
+        header.set_cksum();
+        layer.append(&header, content).expect("entry");
+    }
+    layer.finish().expect("layer");
+}
+
+#[test]
+fn hostile_layers_are_refused_and_leave_nothing() {
+    let scene = Scene::new();
+    scene.tree("outside", &[("secret", "secret\n")]);
+    let outside = scene.path("outside").display().to_string();
+    let (file, dir, symlink, link) =
+        (EntryType::Regular, EntryType::Directory, EntryType::Symlink, EntryType::Link);
+    let cases: &[(&[Entry], &str)] = &[
+        (&[(file, "/etc/evil", "")], "/etc/evil: its name: an absolute path"),
+        (&[(file, "../evil", "")], "../evil: its name: it has .. in it"),
+        (&[(file, "a/../../evil", "")], "a/../../evil: its name: it has .. in it"),
+        (
+            &[(symlink, "a", &outside), (file, "a/evil", "")],
+            "a/evil: a: Too many levels of symbolic links; it is a symbolic link, or lies behind one",
+        ),
+        (
+            &[(symlink, "a", ".."), (dir, "a/b", "")],
+            "a/b: a: Too many levels of symbolic links; it is a symbolic link, or lies behind one",
+        ),
+        (
+            &[(symlink, "a", &outside), (link, "evil", "a/secret")],
+            "evil: link it to a/secret: Too many levels of symbolic links",
+        ),
+        (&[(link, "evil", "/etc/passwd")], "evil: its name: an absolute path"),
+        (&[(link, "evil", "../outside/secret")], "evil: its name: it has .. in it"),
+        (
+            &[(link, "evil", "missing")],
+            "evil: link it to missing: No such file or directory; the other name must come before it in the layer",
+        ),
+        (&[(file, ".wh..", "")], ".wh..: a whiteout: it hides nothing that has a name"),
+        (&[(file, ".wh...", "")], ".wh...: a whiteout: it hides nothing that has a name"),
+        (
+            &[(EntryType::Block, "disk", "")],
+            "disk: a device node: not unpacked unless it is asked for; --devices allows them",
+        ),
+        (
+            &[(EntryType::Char, "null", "")],
+            "null: a device node: not unpacked unless it is asked for; --devices allows them",
+        ),
+        (&[(file, "a", ""), (file, "a/b", "")], "a/b: a: Not a directory; it is a file, or lies in one"),
+        (&[(dir, "a", ""), (file, "a", "")], "a: a file: a directory of this name is in the layer too"),
+        (&[(EntryType::new(b'Z'), "a", "")], "a: an entry: no layer has one of type 'Z'"),
+    ];
+    for (entries, why) in cases {
+        layer(&scene.path("layer.tar"), entries);
+        let run = scene.tool("ovl-layer").args(["-x", "layer.tar", "dir"]).assert().code(125).stdout("");
+        run.stderr(format!("ovl-layer: layer.tar: {why}\n"));
+        scene
+            .script("ls -A . outside")
+            .assert()
+            .success()
+            .stdout(".:\nlayer.tar\noutside\n\noutside:\nsecret\n");
+    }
+    scene.script("cat outside/secret; ls /etc/evil 2>&1 | grep -c No.such").assert().stdout("secret\n1\n");
+}
+
+#[test]
+fn a_link_that_was_put_where_a_file_goes_is_replaced_and_not_followed() {
+    let scene = Scene::new();
+    scene.tree(".", &[("secret", "secret\n")]);
+    let secret = scene.path("secret").display().to_string();
+    let entries = [(EntryType::Symlink, "a", secret.as_str()), (EntryType::Regular, "a", "")];
+    layer(&scene.path("layer.tar"), &entries);
+    let script = "ovl-layer -x layer.tar dir; cat secret dir/a; test -L dir/a || echo a file";
+    scene.script(script).assert().success().stdout("secret\nevil\na file\n");
+}
+
+#[test]
+fn the_overlays_own_attributes_are_no_layers_to_say() {
+    let scene = Scene::new();
+    for name in ["trusted.overlay.redirect", "user.overlay.opaque"] {
+        let mut layer = Builder::new(fs::File::create(scene.path("layer.tar")).expect("layer"));
+        layer
+            .append_pax_extensions([(format!("SCHILY.xattr.{name}").as_str(), &b"y"[..])])
+            .expect("extension");
+        let mut header = Header::new_ustar();
+        header.set_path("dir").expect("path");
+        header.set_entry_type(EntryType::Directory);
+        header.set_mode(0o755);
+        header.set_size(0);
+        header.set_cksum();
+        layer.append(&header, &b""[..]).expect("entry");
+        drop(layer.into_inner());
+        let run = scene.tool("ovl-layer").args(["-x", "layer.tar", "dir"]).assert().code(125);
+        run.stderr(format!(
+            "ovl-layer: layer.tar: dir: its attribute {name}: the overlay's own is for no layer to say\n"
+        ));
+    }
+}
+
+#[test]
+fn a_layer_may_not_be_larger_than_was_said() {
+    let scene = Scene::new();
+    let script = "mkdir upper; head -c 3M /dev/zero > upper/zeros; touch upper/a upper/b; ovl-layer upper -o bomb.tar.zst; \
+                  [ $(stat -c %s bomb.tar.zst) -lt 9999 ] && echo small; \
+                  ovl-layer -x bomb.tar.zst --max-size 2M dir; ovl-layer -x bomb.tar.zst --max-entries 2 dir; ls; \
+                  ovl-layer -x bomb.tar.zst --max-size 3M --max-entries 3 dir; ls dir";
+    let run = scene.script(script).assert().success().stdout("small\nbomb.tar.zst\nupper\na\nb\nzeros\n");
+    run.stderr(
+        "ovl-layer: bomb.tar.zst: zeros: more than 2M; --max-size allows more\n\
+         ovl-layer: bomb.tar.zst: zeros: more than 2 entries; --max-entries allows more\n",
+    );
+    // A name that never ends is not read to its end.
+    let mut header = Header::new_gnu();
+    header.as_old_mut().name[..4].copy_from_slice(b"name");
+    header.set_entry_type(EntryType::GNULongName);
+    header.set_size(1 << 40);
+    header.set_cksum();
+    fs::write(scene.path("long.tar"), header.as_bytes()).expect("layer");
+    let script = "(cat long.tar; cat /dev/zero) | cg-set mem=64M -- ovl-layer -x - dir2; ls -d dir2 2>&1 | grep -c No.such";
+    let run = scene.script(script).assert().success().stdout("1\n");
+    run.stderr("ovl-layer: read -: more than it may hold\n");
+}
+
+#[test]
+fn a_broken_layer_is_said_so() {
+    let scene = Scene::new();
+    let script = "mkdir upper; head -c 100k /dev/urandom > upper/file; ovl-layer upper -o whole.tar; head -c 50k whole.tar > half.tar; \
+                  ovl-layer -x half.tar dir; head -c 2000 /dev/urandom > noise.tar; ovl-layer -x noise.tar dir; ls -A";
+    let run = scene.script(script).assert().success().stdout("half.tar\nnoise.tar\nupper\nwhole.tar\n");
+    let said = String::from_utf8_lossy(&run.get_output().stderr).into_owned();
+    let lines: Vec<_> = said.lines().collect();
+    assert_eq!(lines[0], "ovl-layer: half.tar: file: read it: the layer ends in the middle of it");
+    assert!(lines[1].starts_with("ovl-layer: read noise.tar: "), "{said}");
+}
+
+#[test]
+fn an_existing_directory_is_taken_only_if_it_is_empty() {
+    let scene = Scene::new();
+    let script = "mkdir upper full empty; touch upper/file full/mine; ovl-layer upper -o layer.tar; \
+                  ovl-layer -x layer.tar full; ls -A full; ovl-layer -x layer.tar empty; ls -A empty; ls -A";
+    let run = scene.script(script).assert().success().stdout("mine\nfile\nempty\nfull\nlayer.tar\nupper\n");
+    run.stderr("ovl-layer: make full: Directory not empty; it is there, and not empty\n");
+}
+
+#[test]
+fn an_ordinary_user_unpacks_what_is_theirs_then() {
+    let scene = Scene::new();
+    changes(&scene);
+    scene.tree("theirs", &[]);
+    let script =
+        format!("rm upper/null; ovl-layer upper -o theirs/layer.tar.gz; chown -R {ORDINARY_USER} theirs");
+    scene.script(&script).assert().success();
+    let script = "cd theirs; ovl-layer -x layer.tar.gz dir; stat -c '%u %a %Y' dir/file; ls -l dir/removed | cut -c1; \
+                  getfattr -n user.color --only-values dir/file; getfattr -n user.overlay.opaque --only-values dir/dir";
+    let run = scene.script_as_user(script).assert().success().stderr("");
+    run.stdout(format!("{ORDINARY_USER} 4711 1234567890\nc\nbluey"));
+}
