@@ -9,7 +9,8 @@ use std::{
 
 use chain::{
     Doing, Error, Remedy, Result,
-    mount::{Filesystem, MountAttrFlags, attach, make_read_only},
+    cgroups::{Membership, memberships},
+    mount::{Filesystem, MountAttrFlags, QUIET, attach, attach_below, make_read_only},
     mountinfo,
 };
 use nix::{
@@ -20,7 +21,8 @@ use rustix::fs::{AtFlags, Mode, mkdirat, statat};
 
 use crate::root::NewRoot;
 
-const PLACE: &str = "/sys/fs/cgroup";
+/// Where programs look.
+pub(crate) const PLACE: &str = "/sys/fs/cgroup";
 
 /// A tree of groups that is mounted on the host.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -34,61 +36,69 @@ pub(crate) struct Tree {
 /// The trees that the host has in the usual place.
 pub(crate) fn trees() -> Result<Vec<Tree>> {
     let read = |file: &str| fs::read(file).doing(|| format!("--cgroup: read {file}"));
-    let trees = parse(&String::from_utf8_lossy(&read("/proc/self/cgroup")?), &read("/proc/self/mountinfo")?);
+    let trees = parse(&read("/proc/self/cgroup")?, &read("/proc/self/mountinfo")?);
     if trees.is_empty() {
         return Err(Error::new("--cgroup", format!("no cgroup filesystem is mounted in {PLACE}")));
     }
     Ok(trees)
 }
 
-fn parse(cgroup: &str, mountinfo: &[u8]) -> Vec<Tree> {
+fn parse(cgroup: &[u8], mountinfo: &[u8]) -> Vec<Tree> {
+    // A tree that has no controller but a name is its owner's alone.
+    let has_name = |one: &Membership| one.controllers.iter().any(|name| name.contains('='));
+    let memberships: Vec<_> = memberships(cgroup).filter(|one| !has_name(one)).collect();
     let mut trees = Vec::<Tree>::new();
     for mount in mountinfo::mounts(mountinfo) {
         let Ok(place) = mount.point.strip_prefix(PLACE) else { continue };
-        let mut fields = cgroup.lines().filter_map(|line| line.split(':').nth(1));
-        let found = match mount.filesystem {
-            b"cgroup2" => fields.find(|field| field.is_empty()),
-            // A tree that has no controller but a name is its owner's alone.
-            b"cgroup" => fields
-                .find(|field| field.split(',').any(|name| !name.contains('=') && mount.has_option(name))),
-            _ => None,
-        };
-        let Some(field) = found else { continue };
-        let controllers = field.split(',').filter(|name| !name.is_empty()).map(str::to_owned).collect();
+        let Some(mounted) = memberships.iter().find(|one| one.is_mounted_by(&mount)) else { continue };
         if !trees.iter().any(|tree| tree.place == place) {
-            trees.push(Tree { controllers, place: place.to_owned() });
+            trees.push(Tree { controllers: mounted.controllers.clone(), place: place.to_owned() });
         }
     }
     trees
 }
 
-/// Makes the group that this process is in the root of what it sees of them, and mounts that.
-pub(crate) fn mount(trees: &[Tree], root: &NewRoot) -> Result<()> {
+/// Makes the group that this process is in the root of what it sees of them, and mounts that on `place`.
+pub(crate) fn mount(trees: &[Tree], root: &NewRoot, place: &Path) -> Result<()> {
     unshare(CloneFlags::CLONE_NEWCGROUP)
         .doing(|| "new cgroup namespace".into())
         .remedy(Errno::EPERM, "run as root")?;
-    let quiet = MountAttrFlags::MOUNT_ATTR_NOSUID
-        | MountAttrFlags::MOUNT_ATTR_NODEV
-        | MountAttrFlags::MOUNT_ATTR_NOEXEC;
     // Read-only is the mount: the filesystem is the host's too.
-    let own = trees.iter().map(|tree| Ok((tree, tree.open(quiet | MountAttrFlags::MOUNT_ATTR_RDONLY)?)));
+    let own = trees.iter().map(|tree| Ok((tree, tree.open(QUIET | MountAttrFlags::MOUNT_ATTR_RDONLY)?)));
     let mut own = own.collect::<Result<Vec<_>>>()?;
     own.retain(|(tree, top)| !tree.is_whole(top));
 
-    let sys = Filesystem::new("tmpfs")?.set("mode", "755")?.set("size", "64k")?.mount(quiet)?;
-    let top = Path::new("fs/cgroup");
-    let dirs = ["fs".into(), top.to_owned()].into_iter();
-    let below =
-        own.iter().filter(|(tree, _)| tree.place != Path::new("")).map(|(tree, _)| top.join(&tree.place));
-    for dir in dirs.chain(below) {
-        mkdirat(&sys, &dir, Mode::from(0o755)).doing(|| format!("make /sys/{}", dir.display()))?;
+    if let [(tree, mounted)] = own.as_slice()
+        && tree.place == Path::new("")
+        && (place != Path::new(PLACE) || root.has_dir(place)?)
+    {
+        return attach(mounted, root.dir(place)?, place);
     }
-    attach(&sys, root.dir(Path::new("/sys"))?, Path::new("/sys"))?;
+    // The mount points are in a filesystem of ours, for there may be none in the new root. Of the usual
+    // place /sys is more likely to be there than the rest of it.
+    let above = if place == Path::new(PLACE) && !root.has_dir(place)? { Path::new("/sys") } else { place };
+    let holder = Filesystem::new("tmpfs")?.set("mode", "755")?.set("size", "64k")?.mount(QUIET)?;
+    let top = place.strip_prefix(above).unwrap_or(Path::new(""));
+    for dir in own.iter().map(|(tree, _)| top.join(&tree.place)).chain([top.to_owned()]) {
+        make_all(&holder, &dir).doing(|| format!("make {}", above.join(&dir).display()))?;
+    }
+    attach(&holder, root.dir(above)?, above)?;
     for (tree, mounted) in own {
-        let place = Path::new(PLACE).join(&tree.place);
-        attach(mounted, root.dir(&place)?, &place)?;
+        let name = top.join(&tree.place);
+        let doing = || format!("mount on {}", above.join(&name).display());
+        attach_below(mounted, &holder, &name).doing(doing)?;
     }
-    make_read_only(&sys, false)
+    make_read_only(&holder, false)
+}
+
+/// Makes a directory below `top`, with those above it.
+fn make_all(top: &OwnedFd, dir: &Path) -> rustix::io::Result<()> {
+    let mut above: Vec<_> = dir.ancestors().filter(|above| !above.as_os_str().is_empty()).collect();
+    above.reverse();
+    above.into_iter().try_for_each(|dir| match mkdirat(top, dir, Mode::from(0o755)) {
+        Err(rustix::io::Errno::EXIST) => Ok(()),
+        done => done,
+    })
 }
 
 impl Tree {
@@ -114,7 +124,7 @@ mod tests {
 
     #[test]
     fn each_tree_is_found_once_with_all_its_controllers() {
-        let cgroup = "4:memory:/a\n2:cpu,cpuacct:/\n1:name=systemd:/\n0::/u\n";
+        let cgroup = b"4:memory:/a\n2:cpu,cpuacct:/\n1:name=systemd:/\n0::/u\n";
         let mounts = b"34 31 0:30 / /sys/fs/cgroup rw - tmpfs tmpfs rw
 35 34 0:31 / /sys/fs/cgroup/memory rw - cgroup cgroup rw,memory
 32 34 0:29 / /sys/fs/cgroup/cpu,cpuacct rw - cgroup cgroup rw,cpu,cpuacct
@@ -130,6 +140,6 @@ mod tests {
             [tree(&["memory"], "memory"), tree(&["cpu", "cpuacct"], "cpu,cpuacct"), tree(&[], "unified")];
         assert_eq!(parse(cgroup, mounts), expected);
         let alone = b"34 31 0:30 / /sys/fs/cgroup rw - cgroup2 cgroup2 rw\n";
-        assert_eq!(parse("0::/\n", alone), [tree(&[], "")]);
+        assert_eq!(parse(b"0::/\n", alone), [tree(&[], "")]);
     }
 }

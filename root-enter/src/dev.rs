@@ -1,19 +1,20 @@
 //! A minimal /dev: what programs take for granted, and no device of the machine.
 
 use std::{
-    os::fd::{AsFd, BorrowedFd},
+    os::fd::{AsFd, BorrowedFd, OwnedFd},
     path::Path,
 };
 
 use chain::{
-    Doing, Remedy, Result,
-    mount::{Filesystem, MountAttrFlags, attach},
+    Doing, Error, Result,
+    mount::{Attributes, Filesystem, MountAttrFlags, attach, attach_below, copy_tree},
+    with_exact_modes,
 };
-use nix::{
-    errno::Errno,
-    sys::stat::{Mode as Umask, umask},
+use nix::errno::Errno;
+use rustix::{
+    fs::{FileType, Mode, fstat, makedev, mkdirat, mknodat, symlinkat},
+    io,
 };
-use rustix::fs::{FileType, Mode, makedev, mkdirat, mknodat, symlinkat};
 
 use crate::root::NewRoot;
 
@@ -30,35 +31,53 @@ const LINKS: [(&str, &str); 5] = [
     ("ptmx", "pts/ptmx"),
 ];
 
-/// Mounts it, with its own pseudo-terminals (/dev/pts) and shared memory (/dev/shm).
-pub(crate) fn mount(root: &NewRoot) -> Result<()> {
-    let quiet = MountAttrFlags::MOUNT_ATTR_NOSUID | MountAttrFlags::MOUNT_ATTR_NOEXEC;
-    let dev = Filesystem::new("tmpfs")?.set("mode", "755")?.set("size", "64k")?.mount(quiet)?;
-    // Modes are to be as they are written here.
-    let before = umask(Umask::empty());
-    let filled = fill(dev.as_fd());
-    umask(before);
-    filled?;
-    attach(dev, root.dir(Path::new("/dev"))?, Path::new("/dev"))?;
+/// Mounts it, with its own pseudo-terminals (/dev/pts) and shared memory (/dev/shm). Each device is a mount of its
+/// own, on which it works; on that of the directory none does, so it is of no use to make another there.
+pub(crate) fn mount(root: &NewRoot, place: &Path) -> Result<()> {
+    let memory = root.memory()?;
+    let (files, name) = memory.dir()?;
+    let are_made = with_exact_modes(|| fill(files.as_fd()))?;
+    let dev = memory.copy(&name)?;
+    let no_devices = Attributes { set: MountAttrFlags::MOUNT_ATTR_NODEV, ..Attributes::default() };
+    no_devices.apply(&dev, false).doing(|| "mount /dev".into())?;
+    attach(&dev, root.dir(place)?, place)?;
+    for (device, major, minor) in DEVICES {
+        let copy = if are_made {
+            memory.copy(&format!("{name}/{device}"))?
+        } else {
+            of_host(device, makedev(major, minor))?
+        };
+        attach_below(copy, &dev, device).doing(|| format!("mount /dev/{device}"))?;
+    }
 
-    let pts = Filesystem::new("devpts")?.set("mode", "620")?.set("ptmxmode", "666")?.set("gid", TTY_GROUP)?;
-    place(root, pts.mount(quiet)?.as_fd(), "/dev/pts")?;
+    let quiet = MountAttrFlags::MOUNT_ATTR_NOSUID | MountAttrFlags::MOUNT_ATTR_NOEXEC;
+    let pts = || Filesystem::new("devpts")?.set("mode", "620")?.set("ptmxmode", "666");
+    let pts = match pts()?.set("gid", TTY_GROUP).and_then(|pts| pts.mount(quiet)) {
+        // The user namespace has no such group.
+        Err(error) if error.errno() == Some(Errno::EINVAL) => pts()?.mount(quiet)?,
+        pts => pts?,
+    };
+    attach_below(pts, &dev, "pts").doing(|| "mount /dev/pts".into())?;
     let shm = Filesystem::new("tmpfs")?.set("mode", "1777")?;
-    place(root, shm.mount(quiet | MountAttrFlags::MOUNT_ATTR_NODEV)?.as_fd(), "/dev/shm")
+    let shm = shm.mount(quiet | MountAttrFlags::MOUNT_ATTR_NODEV)?;
+    attach_below(shm, &dev, "shm").doing(|| "mount /dev/shm".into())
 }
 
 /// The group that may write to terminals: 5 on every distribution (Debian's base-passwd).
 const TTY_GROUP: &str = "5";
 
-fn place(root: &NewRoot, mount: BorrowedFd, path: &str) -> Result<()> {
-    attach(mount, root.dir(Path::new(path))?, Path::new(path))
-}
-
-fn fill(dev: BorrowedFd) -> Result<()> {
+/// Whether the devices could be made. In a user namespace they cannot, and there are empty files, on which those of
+/// the host are mounted.
+fn fill(dev: BorrowedFd) -> Result<bool> {
+    let node = |name, kind, device| mknodat(dev, name, kind, Mode::from(0o666), device);
+    let mut are_made = true;
     for (name, major, minor) in DEVICES {
-        mknodat(dev, name, FileType::CharacterDevice, Mode::from(0o666), makedev(major, minor))
-            .doing(|| format!("make /dev/{name}"))
-            .remedy(Errno::EPERM, "run as root")?;
+        let mut made = node(name, FileType::CharacterDevice, makedev(major, minor));
+        if made == Err(io::Errno::PERM) {
+            are_made = false;
+            made = node(name, FileType::RegularFile, 0);
+        }
+        made.doing(|| format!("make /dev/{name}"))?;
     }
     for (name, to) in LINKS {
         symlinkat(to, dev, name).doing(|| format!("make /dev/{name}"))?;
@@ -66,5 +85,16 @@ fn fill(dev: BorrowedFd) -> Result<()> {
     for name in ["pts", "shm"] {
         mkdirat(dev, name, Mode::from(0o755)).doing(|| format!("make /dev/{name}"))?;
     }
-    Ok(())
+    Ok(are_made)
+}
+
+/// A mount of the host's device of this name, which must be the one of this number.
+fn of_host(name: &str, number: u64) -> Result<OwnedFd> {
+    let doing = || format!("mount the host's /dev/{name}");
+    let copy = copy_tree(&Path::new("/dev").join(name), false)?;
+    let found = fstat(&copy).doing(doing)?;
+    if !FileType::from_raw_mode(found.st_mode).is_char_device() || found.st_rdev != number {
+        return Err(Error::new(doing(), "it is another file").hint("make no /dev with --no-dev"));
+    }
+    Ok(copy)
 }

@@ -1,47 +1,104 @@
 //! A new root as a link of a chain: pivot_root(2) in a private mount namespace, with a new /proc, a
-//! minimal /dev and binds of the host's files. Nothing else of the host stays mounted.
+//! minimal /dev, and what else is to be in it. Nothing else of the host stays mounted.
+//!
+//! | file | holds |
+//! | --- | --- |
+//! | `args.rs`, `details.rs`, `entries.rs` | the command line |
+//! | `entry.rs`, `bind.rs`, `colons.rs` | what can go into the new root, and how it is typed |
+//! | `item.rs`, `source.rs`, `place.rs` | how it gets there |
+//! | `root.rs` | the switch |
+//! | `proc.rs`, `sysfs.rs`, `dev.rs`, `cgroup.rs`, `net_files.rs`, `memory.rs` | what is made for it |
 
 mod args;
+mod bind;
 mod cgroup;
+mod colons;
+mod details;
 mod dev;
+mod entries;
+mod entry;
+mod item;
+mod memory;
+mod net_files;
 mod place;
+mod proc;
 mod root;
+mod source;
+mod steps;
+mod sysfs;
 
-pub use args::{Args, Bind, Binds};
+pub use args::Args;
+pub use bind::{Bind, From, IdMap};
+pub use details::Details;
+pub use entries::Entries;
+pub use entry::{Content, Dir, Entry, Symlink, Text, Tmpfs};
 
-use std::{
-    ffi::OsString,
-    fs,
-    path::{Path, PathBuf},
-};
+use std::{ffi::OsString, fs, path::PathBuf};
 
 use chain::{
-    Doing, Error, Launch, Link, Remedy, Result,
-    mount::{attach, copy_tree, make_read_only, new_proc},
+    Doing, Error, Launch, Link, Propagation, Result,
+    mount::{Attributes, open_dir},
 };
-use nix::{errno::Errno, sched::CloneFlags};
+use clap::ValueEnum;
+use nix::{
+    errno::Errno,
+    sched::CloneFlags,
+    sys::stat::{Mode, umask},
+    unistd::fchdir,
+};
+use rustix::fs::{CWD, OFlags, ResolveFlags, openat2};
 
+use item::Item;
 use root::NewRoot;
 
 /// NEXT with another root.
 #[derive(Debug)]
 pub struct RootEnter {
     root: PathBuf,
-    binds: Binds,
-    cgroup: bool,
-    trees: Vec<cgroup::Tree>,
+    entries: Entries,
+    details: Details,
+    propagation: Propagation,
+    items: Vec<Item>,
 }
 
 impl RootEnter {
-    /// A link that makes the directory `root` the root, with `binds` in it.
-    pub fn new(root: PathBuf, binds: Binds) -> Self {
-        Self { root, binds, cgroup: false, trees: Vec::new() }
+    /// A link that makes the directory `root` the root, with `entries` in it.
+    pub fn new(root: PathBuf, entries: Entries) -> Self {
+        let details = Details::default();
+        Self { root, entries, details, propagation: Propagation::Private, items: Vec::new() }
     }
 
-    /// The same with the command's own cgroups, read-only, if `shown`.
+    /// The same with these details.
     #[must_use]
-    pub fn with_cgroup(self, shown: bool) -> Self {
-        Self { cgroup: shown, ..self }
+    pub fn with(self, details: Details) -> Self {
+        Self { details, ..self }
+    }
+
+    /// The same, but binds hang together with what they are of. Only for a launch in which no other link
+    /// mounts anything: what that mounted would be seen outside.
+    #[must_use]
+    pub fn with_propagation(self, propagation: Propagation) -> Self {
+        Self { propagation, ..self }
+    }
+
+    /// What goes into the new root: what every root gets, then what was asked for.
+    fn all_entries(&self) -> Vec<Entry> {
+        let mut all = Vec::new();
+        if !self.details.no_proc && !self.entries.has_proc() {
+            all.push(Entry::Proc("/proc".into()));
+        }
+        if !self.details.no_dev && !self.entries.has_dev() {
+            all.push(Entry::Dev("/dev".into()));
+        }
+        all.extend(self.entries.0.iter().cloned());
+        all
+    }
+
+    fn sources(&mut self) -> impl Iterator<Item = (&Bind, &mut source::Source)> {
+        self.items.iter_mut().filter_map(|item| match item {
+            Item::Bind(bind, source) => Some((&*bind, source)),
+            _ => None,
+        })
     }
 }
 
@@ -51,85 +108,86 @@ impl Link for RootEnter {
     }
 
     fn words(&self) -> Vec<OsString> {
-        let mut words = self.binds.words();
-        words.extend(self.cgroup.then(|| "--cgroup".into()));
+        let mut words = self.details.words();
+        if let Some(how) =
+            self.propagation.to_possible_value().filter(|_| self.propagation != Propagation::Private)
+        {
+            words.extend(["--propagation".into(), how.get_name().into()]);
+        }
+        words.extend(self.entries.words());
         words.push(self.root.clone().into());
         words
     }
 
     fn steps(&self) -> Vec<String> {
-        let mut steps = vec![
-            "make a mount namespace of its own, with all mounts private".into(),
-            format!("mount a new proc and a minimal /dev in {}", self.root.display()),
-        ];
-        if self.cgroup {
-            steps.push(
-                "make a cgroup namespace, and mount its groups on /sys/fs/cgroup in it, read-only".into(),
-            );
-        }
-        for bind in &self.binds.0 {
-            let how = if bind.read_only { ", read-only" } else { "" };
-            steps.push(format!("bind {} on {} in it{how}", bind.from.display(), bind.to.display()));
-        }
-        steps.push(format!("make {} the root, and unmount the old one", self.root.display()));
-        steps
+        self.all_steps()
     }
 
     fn prepare(&mut self, launch: &mut Launch) -> Result<()> {
+        let entries = self.all_entries();
+        entry::check_descriptors(&entries)?;
         launch.namespaces |= CloneFlags::CLONE_NEWNS;
+        launch.host_next |= self.details.host_next;
+        match self.propagation {
+            Propagation::Private => {}
+            Propagation::Slave => launch.propagation = Propagation::Slave,
+            // Until the binds are copied; then the rest is cut off.
+            Propagation::Shared | Propagation::Unchanged => launch.propagation = Propagation::Unchanged,
+        }
+        let prepare = |entry| Item::prepare(entry, &self.details, launch);
+        self.items = entries.into_iter().map(prepare).collect::<Result<_>>()?;
+        if self.sources().any(|(bind, _)| matches!(bind.from, From::Fd(_))) {
+            launch.act_before_birth();
+        }
         let doing = || format!("root {}", self.root.display());
         if !fs::metadata(&self.root).doing(doing)?.is_dir() {
             return Err(Error::os(doing(), Errno::ENOTDIR));
         }
-        if fs::canonicalize(&self.root).doing(doing)? == Path::new("/") {
-            return Err(Error::new(doing(), "it is the present root")
-                .hint("show it elsewhere first: ovl-mount -l / /mnt -- root-enter /mnt"));
-        }
-        if self.cgroup {
-            self.trees = cgroup::trees()?;
-        }
-        for bind in &self.binds.0 {
-            fs::metadata(&bind.from).doing(|| format!("bind {}", bind.from.display()))?;
-        }
         Ok(())
+    }
+
+    fn before_birth(&mut self) -> Result<()> {
+        self.sources().try_for_each(|(bind, source)| source.copy_given(bind))
     }
 
     fn enter(&mut self) -> Result<()> {
         // What is bound is looked up before the root covers anything of it.
-        let sources = self.binds.0.iter().map(source).collect::<Result<Vec<_>>>()?;
-        let root = NewRoot::open(&self.root)?;
-        let proc = Path::new("/proc");
-        attach(new_proc()?, root.dir(proc)?, proc)?;
-        dev::mount(&root)?;
-        if self.cgroup {
-            cgroup::mount(&self.trees, &root)?;
+        let (common, propagation) = (self.details.attributes(), self.propagation);
+        self.sources().try_for_each(|(bind, source)| source.copy(bind, common, propagation))?;
+        if matches!(propagation, Propagation::Shared | Propagation::Unchanged) {
+            // From here on nothing that is mounted goes out; what is mounted outside still comes in.
+            change_old_root(Propagation::Slave, true)?;
         }
-        for (bind, source) in self.binds.0.iter().zip(sources) {
-            let place = if source.is_dir { root.dir(&bind.to) } else { root.file(&bind.to) };
-            place
-                .and_then(|place| attach(source.tree, place, &bind.to))
-                .remedy(Errno::ENOTDIR, KINDS)
-                .remedy(Errno::EISDIR, KINDS)?;
+        let mut root = NewRoot::find(&self.root)?;
+        if propagation != Propagation::Private {
+            // Nor does anything come onto the old root, of which it must be known what is on it.
+            change_old_root(Propagation::Private, false)?;
         }
-        root.pivot()
+        root.attach()?;
+        root.set(common)?;
+        if self.details.root_ro {
+            root.close()?;
+        }
+        for item in &mut self.items {
+            item.put(&mut root)?;
+        }
+        root.pivot()?;
+        if let Some(dir) = &self.details.chdir {
+            let doing = || format!("go to {} in the new root", dir.display());
+            // No link of /proc, which could lead to what this process still has open of the old root.
+            let flags = OFlags::PATH | OFlags::DIRECTORY | OFlags::CLOEXEC;
+            let dir = openat2(CWD, dir, flags, rustix::fs::Mode::empty(), ResolveFlags::NO_MAGICLINKS);
+            fchdir(dir.doing(doing)?).doing(doing)?;
+        }
+        if let Some(mask) = self.details.umask {
+            umask(Mode::from_bits_truncate(mask));
+        }
+        Ok(())
     }
 }
 
-const KINDS: &str = "a directory is bound on a directory, and a file on a file";
-
-struct Source {
-    tree: std::os::fd::OwnedFd,
-    is_dir: bool,
-}
-
-/// A copy of what is bound: with all that is mounted below it, for a part of it alone would show
-/// what those mounts hide.
-fn source(bind: &Bind) -> Result<Source> {
-    let tree = copy_tree(&bind.from, true)?;
-    if bind.read_only {
-        make_read_only(&tree, true)
-            .map_err(|error| error.within(&format!("bind {}", bind.from.display())))?;
-    }
-    let is_dir = fs::metadata(&bind.from).doing(|| format!("bind {}", bind.from.display()))?.is_dir();
-    Ok(Source { tree, is_dir })
+fn change_old_root(propagation: Propagation, recursive: bool) -> Result<()> {
+    let doing = || "keep mounts from going out".to_owned();
+    let root = open_dir("/".as_ref()).doing(doing)?;
+    Attributes { propagation, ..Attributes::default() }.apply(root, recursive).doing(doing)
 }

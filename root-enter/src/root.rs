@@ -1,52 +1,106 @@
 //! The new root, from a directory to `/`.
 
 use std::{
-    fs,
+    env,
     os::fd::{AsFd, BorrowedFd, OwnedFd},
-    path::Path,
+    path::{Path, PathBuf},
 };
 
 use chain::{
-    Doing, Remedy, Result,
-    mount::{attach, copy_tree, is_mount_root, open_dir},
+    Doing, Error, Remedy, Result,
+    mount::{Attributes, MountAttrFlags, attach, copy_below, is_mount_root, make_read_only, open_dir, pivot},
 };
-use nix::{
-    errno::Errno,
-    mount::{MntFlags, umount2},
-    unistd::{chdir, fchdir, pivot_root},
+use nix::errno::Errno;
+use rustix::{
+    fs::{AtFlags, StatVfsMountFlags, StatxFlags, fstatvfs, statx},
+    io,
 };
+
+use crate::memory::Memory;
+
+const OTHERS: &str = "it must be of the mount namespace that the caller is in";
 
 /// A directory that is a mount of its own, and so can become the root.
-pub(crate) struct NewRoot(OwnedFd);
+pub(crate) struct NewRoot {
+    dir: OwnedFd,
+    /// Where the copy is to be mounted, if it is one.
+    over: Option<OwnedFd>,
+    path: PathBuf,
+    memory: Option<Memory>,
+    /// The root becomes read-only when all is in place.
+    closed: bool,
+}
 
 impl NewRoot {
-    pub(crate) fn open(path: &Path) -> Result<Self> {
+    /// Finds the directory, and copies it, with all that is mounted below it, if it is not a mount.
+    pub(crate) fn find(path: &Path) -> Result<Self> {
         let doing = || format!("root {}", path.display());
         // By its whole name: `.` would be what lies under a mount that was made on it since.
-        let path = fs::canonicalize(path).doing(doing)?;
+        let path = env::current_dir().doing(doing)?.join(path);
         let dir = open_dir(&path).doing(doing)?;
-        if is_mount_root(&dir) {
-            return Ok(Self(dir));
+        let present = is_same(&dir, &open_dir(Path::new("/")).doing(doing)?).doing(doing)?;
+        let (dir, over) = if is_mount_root(&dir) && !present {
+            (dir, None)
+        } else {
+            // pivot_root(2) takes only mounts, and not the present root: that is copied on itself.
+            let copy = copy_below(&dir, "", true).doing(doing).remedy(Errno::EINVAL, OTHERS)?;
+            (copy, Some(dir))
+        };
+        Ok(Self { dir, over, path, memory: None, closed: false })
+    }
+
+    /// Mounts the copy where the directory is, in this mount namespace only, and files that are in memory.
+    pub(crate) fn attach(&mut self) -> Result<()> {
+        self.memory = Some(Memory::hidden()?);
+        match self.over.take() {
+            Some(place) => attach(&self.dir, place, &self.path),
+            None => Ok(()),
         }
-        // pivot_root(2) takes only mounts, so the directory is bound on itself, with all below it.
-        let tree = copy_tree(&path, true)?;
-        attach(&tree, dir, &path)?;
-        Ok(Self(tree))
+    }
+
+    /// Gives attributes to the root and all that is mounted below it by now.
+    pub(crate) fn set(&self, set: MountAttrFlags) -> Result<()> {
+        let attributes = Attributes { set, ..Attributes::default() };
+        let done = attributes.apply(&self.dir, true).doing(|| format!("root {}", self.path.display()));
+        done.remedy(Errno::EINVAL, OTHERS)
+    }
+
+    /// Makes all that is mounted below the root by now read-only; the root itself when all is in place, so
+    /// that mount points can be made in it.
+    pub(crate) fn close(&mut self) -> Result<()> {
+        let doing = || format!("make root {} read-only", self.path.display());
+        let was = fstatvfs(&self.dir).doing(doing)?.f_flag.contains(StatVfsMountFlags::RDONLY);
+        self.set(MountAttrFlags::MOUNT_ATTR_RDONLY)?;
+        if !was {
+            let writable = Attributes { clear: MountAttrFlags::MOUNT_ATTR_RDONLY, ..Attributes::default() };
+            writable.apply(&self.dir, false).doing(doing)?;
+            self.closed = true;
+        }
+        Ok(())
+    }
+
+    /// Where empty files come from. Fails before [`NewRoot::attach`].
+    pub(crate) fn memory(&self) -> Result<&Memory> {
+        self.memory.as_ref().ok_or_else(|| Error::new("files in memory", "there are none yet"))
     }
 
     pub(crate) fn dir_fd(&self) -> BorrowedFd<'_> {
-        self.0.as_fd()
+        self.dir.as_fd()
     }
 
     /// Makes it the root of this mount namespace, and unmounts all that is not below it.
     pub(crate) fn pivot(self) -> Result<()> {
-        fchdir(&self.0).doing(|| "go to the new root".into())?;
-        // With both the same, the old root ends up on top of the new one, where the working
-        // directory still finds it (pivot_root(2), "pivot_root(\".\", \".\")").
-        pivot_root(".", ".")
-            .doing(|| "pivot_root".into())
-            .remedy(Errno::EINVAL, "the present root cannot be left: is it the initial ramfs?")?;
-        umount2(".", MntFlags::MNT_DETACH).doing(|| "unmount the old root".into())?;
-        chdir("/").doing(|| "go to the new /".into())
+        if self.closed {
+            make_read_only(&self.dir, false)?;
+        }
+        let on_root = self.memory.is_some_and(|memory| memory.covers_root);
+        pivot(self.dir, on_root.into())
     }
+}
+
+/// Whether both are the same directory of the same mount (statx(2), STATX_MNT_ID, Linux 5.8).
+fn is_same(one: &OwnedFd, other: &OwnedFd) -> io::Result<bool> {
+    let look = |dir| statx(dir, "", AtFlags::EMPTY_PATH, StatxFlags::INO | StatxFlags::MNT_ID);
+    let (one, other) = (look(one)?, look(other)?);
+    Ok(one.stx_mnt_id == other.stx_mnt_id && one.stx_ino == other.stx_ino)
 }

@@ -4,9 +4,14 @@ use chain_testing::{Scene, on_v2};
 
 /// Runs a script for sh behind a new root that shows the cgroups, held to limits.
 fn inside(script: &str) -> String {
+    inside_with("--cgroup", script)
+}
+
+fn inside_with(options: &str, script: &str) -> String {
     let scene = Scene::new();
     scene.rootfs("root");
-    let words = ["mem=64M", "pids=20", "--", "root-enter", "--cgroup", "root", "--", "sh", "-c", script];
+    let words = ["mem=64M", "pids=20", "--", "root-enter"].into_iter().chain(options.split(' '));
+    let words = words.chain(["root", "--", "sh", "-c", script]);
     let run = scene.tool("cg-set").args(words).assert().success();
     String::from_utf8_lossy(&run.get_output().stdout).into_owned()
 }
@@ -16,6 +21,17 @@ fn the_own_limits_are_where_programs_look_for_them() {
     let limit = if on_v2() { "memory.max" } else { "memory/memory.limit_in_bytes" };
     let pids = if on_v2() { "pids.max" } else { "pids/pids.max" };
     assert_eq!(inside(&format!("cd /sys/fs/cgroup; cat {limit} {pids}")), "67108864\n20\n");
+}
+
+#[test]
+fn they_are_also_where_they_were_asked_for_and_beside_the_rest_of_sys() {
+    let limit = if on_v2() { "memory.max" } else { "memory/memory.limit_in_bytes" };
+    let look = format!("cd /my/groups; cat {limit}; busybox mkdir x 2>&1; ls /sys 2>/dev/null; true");
+    let refused = "mkdir: can't create directory 'x': Read-only file system\n";
+    assert_eq!(inside_with("--cgroup=/my/groups", &look), format!("67108864\n{refused}"));
+    let look = format!("cat /sys/fs/cgroup/{limit}; echo here > /sys/other && cat /sys/other");
+    let options = "--tmpfs /sys --dir /sys/fs/cgroup --cgroup";
+    assert_eq!(inside_with(options, &look), "67108864\nhere\n");
 }
 
 #[test]

@@ -1,0 +1,94 @@
+//! What a bind shows, from a path or a descriptor to a detached mount.
+
+use std::{
+    fs::{self, File},
+    os::{
+        fd::{AsFd, OwnedFd},
+        unix::fs::FileTypeExt,
+    },
+};
+
+use chain::{
+    Doing, Error, Propagation, Remedy, Result, id_map,
+    mount::{Attributes, MountAttrFlags, copy_below, copy_tree},
+    take_fd,
+};
+use nix::errno::Errno;
+
+use crate::bind::{Bind, From};
+
+/// What is kept of a bind until it is put in place.
+#[derive(Debug)]
+pub(crate) struct Source {
+    /// The descriptor that the caller gave.
+    given: Option<File>,
+    id_map: Option<OwnedFd>,
+    tree: Option<OwnedFd>,
+}
+
+impl Source {
+    /// Looks whether it is there and would be of use; `common` are the attributes of all binds.
+    pub(crate) fn prepare(bind: &Bind, common: MountAttrFlags) -> Result<Self> {
+        let doing = || format!("bind {}", bind.from);
+        let (given, found) = match &bind.from {
+            From::Path(path) => (None, fs::metadata(path).doing(doing)?),
+            From::Fd(number) => {
+                let given = File::from(take_fd(*number).doing(doing)?);
+                let found = given.metadata().doing(doing)?;
+                (Some(given), found)
+            }
+        };
+        let kind = found.file_type();
+        let is_device = kind.is_char_device() || kind.is_block_device();
+        if is_device && attributes(bind, common).contains(MountAttrFlags::MOUNT_ATTR_NODEV) {
+            return Err(Error::new(doing(), "it is a device, and devices do not work in binds")
+                .hint("allow it with the option dev, as in /dev/kmsg:/dev/kmsg:dev"));
+        }
+        let id_map = bind.id_map.as_ref().map(|map| id_map(&map.lines()));
+        let id_map = id_map.transpose().map_err(|error| error.within(&doing()))?;
+        Ok(Self { given, id_map, tree: None })
+    }
+
+    /// Copies what the caller gave, which is of the mount namespace that the caller is in.
+    pub(crate) fn copy_given(&mut self, bind: &Bind) -> Result<()> {
+        if let Some(given) = &self.given {
+            let tree = copy_below(given, "", bind.recursive)
+                .doing(|| format!("bind {}", bind.from))
+                .remedy(Errno::EPERM, "run as root")
+                .remedy(Errno::EINVAL, "it must be of the mount namespace that the caller is in")?;
+            self.tree = Some(tree);
+        }
+        Ok(())
+    }
+
+    /// Copies what a path leads to, and gives the copy its attributes: with all that is mounted below it,
+    /// because a part alone would show what those mounts hide.
+    pub(crate) fn copy(&mut self, bind: &Bind, common: MountAttrFlags, how: Propagation) -> Result<()> {
+        if let From::Path(path) = &bind.from {
+            self.tree = Some(copy_tree(path, bind.recursive)?);
+        }
+        let Some(tree) = &self.tree else { return Ok(()) };
+        // A copy of what the caller gave hangs together with the original, and that is outside.
+        let propagation =
+            if self.given.is_some() || how == Propagation::Shared { how } else { Propagation::Unchanged };
+        let id_map = self.id_map.as_ref().map(AsFd::as_fd);
+        let wanted =
+            Attributes { set: attributes(bind, common), propagation, id_map, ..Attributes::default() };
+        let done = wanted.apply(tree, bind.recursive).doing(|| format!("bind {}", bind.from));
+        if self.id_map.is_none() {
+            return done;
+        }
+        let why = "its filesystem, or that of a mount below it, takes no id map";
+        done.map_err(|error| if error.errno() == Some(Errno::EINVAL) { error.words(why) } else { error })
+    }
+
+    /// The copy, of which there is one.
+    pub(crate) fn tree(&mut self) -> Option<OwnedFd> {
+        self.tree.take()
+    }
+}
+
+/// The attributes of a bind: its own, and of the common ones those that it was not freed from.
+fn attributes(bind: &Bind, common: MountAttrFlags) -> MountAttrFlags {
+    bind.set | common.difference(bind.clear)
+}
