@@ -19,12 +19,16 @@ fn main() -> io::Result<()> {
     Ok(())
 }
 
-fn programs() -> [Command; 5] {
+fn programs() -> [Command; 9] {
     [
         ns_enter::Args::command(),
         cg_set::Args::command(),
         ovl_mount::Args::command(),
+        ovl_mount::diff::Args::command(),
+        ovl_mount::commit::Args::command(),
+        ovl_mount::layer::Args::command(),
         root_enter::Args::command(),
+        priv_drop::Args::command(),
         box_run::Args::command(),
     ]
 }

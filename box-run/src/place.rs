@@ -11,14 +11,14 @@ use std::{
 
 use chain::{Error, Result};
 use ovl_mount::Layers;
-use root_enter::Binds;
+use root_enter::{Bind, Entries, Entry, From};
 
 /// Directories that the Filesystem Hierarchy Standard 3.0 gives every machine and that are rarely used.
 const USUAL: [&str; 4] = ["/mnt", "/media", "/srv", "/opt"];
 
 /// The first usual directory that is apart from all that is bound, or else the lowest layer itself.
-pub(crate) fn choose(layers: &Layers, binds: &Binds) -> Result<PathBuf> {
-    let bound: Vec<_> = binds.0.iter().map(|bind| real(&bind.from)).collect();
+pub(crate) fn choose(layers: &Layers, entries: &Entries) -> Result<PathBuf> {
+    let bound: Vec<_> = entries.0.iter().filter_map(source).map(real).collect();
     let lowest = layers.lower.last().map(PathBuf::as_path);
     let mut places = USUAL.iter().map(Path::new).filter(|place| place.is_dir()).chain(lowest);
     places.find(|place| is_apart(&real(place), &bound)).map(Path::to_path_buf).ok_or_else(|| {
@@ -29,6 +29,15 @@ pub(crate) fn choose(layers: &Layers, binds: &Binds) -> Result<PathBuf> {
         Error::new("no place to put the root together", why)
             .hint("make an empty directory /media or bind less than /")
     })
+}
+
+/// What is looked up on the host after the place is covered. Descriptors are not, and neither is the text of
+/// files.
+fn source(entry: &Entry) -> Option<&Path> {
+    match entry {
+        Entry::Bind(Bind { from: From::Path(path), .. }) => Some(path),
+        _ => None,
+    }
 }
 
 /// A mount on `/` itself would be seen by nobody.

@@ -2,19 +2,22 @@
 
 use std::{fs, path::Path, process::Output};
 
-use chain_testing::Scene;
+use chain_testing::{Scene, slowness};
+use proptest::{collection::vec, option, prelude::*, sample::select, test_runner::TestRunner};
 
 /// All that the box can see of itself, without what differs between any two runs.
 const LOOK: &str = "
     for kind in uts ipc pid net mnt user cgroup time; do echo ns $(busybox readlink /proc/self/ns/$kind); done
     hostname; id; echo $$ $PWD; busybox env | busybox sort
     busybox grep -E '^(Cap|Seccomp|NoNewPrivs|Groups|Sig(Pnd|Blk|Ign|Cgt))' /proc/self/status
-    busybox cut -d' ' -f 4- /proc/self/mountinfo
+    busybox cut -d' ' -f 4- /proc/self/mountinfo | busybox sed -E 's/(lower|upper|work)dir=[0-9:]+/\\1dir=DESCRIPTORS/g'
     busybox sed 's/cg-set[.][0-9]*[.][0-9]*/GROUP/g' /proc/self/cgroup
     busybox ls -l /proc/self/fd | busybox awk '{print $9}'
-    ps -o pid,args | busybox wc -l
+    set -- $(ps -o pid); echo $#
     busybox ip addr
-    ulimit -a; busybox find / -xdev | busybox sort";
+    ulimit -a; busybox cat /proc/self/uid_map /proc/self/oom_score_adj; busybox nice; umask
+    for file in /sys/fs/cgroup/*/*max /sys/fs/cgroup/*/*quota_us; do echo $file $(busybox cat $file 2>/dev/null); done
+    [ -d /usr/share ] || busybox find / -xdev | busybox sort";
 
 /// Fused and as the printed chain, each from a shell without a terminal and with one variable.
 fn both_ways(scene: &Scene, options: &str, command: &str) -> [Output; 2] {
@@ -58,18 +61,21 @@ fn the_printed_chain_makes_the_same_box() {
     for options in [
         "--root root",
         "--root root --tmp",
-        "--root root --tmp --hostname web --net",
-        "--root root --tmp --mem 64M --cpu 0.5 --pids 32 --hostname web --net",
+        "--root root --tmp --hostname web",
+        "--root root --tmp --mem 64M --cpu 0.5 --pids 32 --hostname web",
         "--root root --lower lower --upper upper --pids 20",
         "--root root --tmp --bind \"da ta:/some/where\" --ro-bind \"da ta/file:/some/file\"",
+        "--root root --tmp --bind \"da ta:/some/where:suid,noexec,norec\" --bind /dev/null:/dev/other:dev --tmpfs /tmp:size=1M \
+         --file \"a text:/a/file:mode=600\" --symlink file:/a/link --dir /a/dir:mode=711 --mask /a/dir --remount-ro /a \
+         --net-files --root-ro --umask 027 --chdir /a",
+        "--root root --tmp --sysfs /sys --proc /proc --dev /other --suid --device-files --proc-full",
+        "--root root --tmp --no-dev --symlink /other:/dev/link",
     ] {
         let outputs = both_ways(&scene, options, LOOK);
         assert!(outputs.iter().all(|output| output.status.success()), "{options}: {outputs:?}");
         let [fused, chain] = outputs.map(|output| described(&output));
-        let net = if options.contains("--net") { "new" } else { "same" };
-        let namespaces =
-            format!("uts new\nipc new\npid new\nnet {net}\nmnt new\nuser same\ncgroup same\ntime same\n");
-        assert!(fused.starts_with(&namespaces), "{options}: {fused}");
+        let namespaces = "uts new\nipc new\npid new\nnet new\nmnt new\nuser same\ncgroup new\ntime same\n";
+        assert!(fused.starts_with(namespaces), "{options}: {fused}");
         assert_eq!(fused, chain, "{options}");
     }
 }
@@ -82,8 +88,12 @@ fn print_shows_the_chain_as_one_would_type_it() {
         ["--root", "root", "--tmp", "--mem", "4M", "--hostname", "web", "--bind", "a b:/c", "--print"];
     let run = scene.tool("box-run").args(options).args(["--", "sh", "-c", "echo $HOME"]).assert().success();
     run.stdout(
-        "cg-set mem=4M -- ns-enter uts=web,ipc,pid -- ovl-mount -l root --tmp /mnt -- \
-         root-enter --bind 'a b:/c' /mnt -- sh -c 'echo $HOME'\n",
+        "cg-set mem=4M pids=1024 -- ns-enter --init uts=web,ipc,net,cgroup,pid -- ovl-mount -l root --tmp /mnt -- \
+         root-enter --host-next --umask 022 --bind 'a b:/c' /mnt -- \
+         priv-drop --caps=chown,dac_override,fowner,fsetid,kill,setgid,setuid,setpcap,net_bind_service,sys_chroot,setfcap \
+         --no-new-privs --seccomp=default --rlimit=core=0 --env-clear --env-pass=TERM --env-pass=LANG \
+         --env=PATH=/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin --env=HOME=/root --new-session -- \
+         sh -c 'echo $HOME'\n",
     );
 }
 
@@ -91,9 +101,105 @@ fn print_shows_the_chain_as_one_would_type_it() {
 fn both_ways_end_alike() {
     let scene = Scene::new();
     scene.rootfs("root");
-    for (command, status) in [("exit 42", 42), ("no-such-command", 127), ("kill -9 $$; exit 3", 3)] {
+    for (command, status) in [("exit 42", 42), ("no-such-command", 127), ("kill -9 $$; exit 3", 137)] {
         let [fused, chain] = both_ways(&scene, "--root root --mem 64M", command);
         assert_eq!((fused.status.code(), chain.status.code()), (Some(status), Some(status)), "{command}");
         assert_eq!(fused.stderr, chain.stderr);
     }
+}
+
+/// Options of a box as they may be typed: one of the roots, and any of the rest.
+fn options() -> impl Strategy<Value = String> {
+    let root = select(vec![
+        "--root root --tmp",
+        "--root root",
+        "--lower lower --root root --tmp=4M",
+        "--root root --lower lower --upper upper",
+        "--ro .",
+        "--rw . --hide /opt",
+        "--over . --rw lower",
+        "--over . --upper changes --hide lower",
+    ]);
+    let any = select(vec![
+        "--mem 64M",
+        "--cpu 0.5",
+        "--pids 40",
+        "--cpu.weight 50",
+        "--hostname web",
+        "--domain example.org",
+        "--no-init",
+        "--allow-net",
+        "--allow-ipc",
+        "--allow-env",
+        "--ns time=+1h",
+        "--user 7:8",
+        "--groups 5,6",
+        "--caps none",
+        "--caps chown,kill",
+        "--locked",
+        "--seccomp none",
+        "--seccomp none --allow-new-privs",
+        "--landlock ro:/,rw:/dev",
+        "--rlimit nofile=100 --rlimit core=1M",
+        "--nice 5",
+        "--oom 100",
+        "--env A=b --env-pass B",
+        "--env PATH=/bin",
+        "--new-session",
+        "--umask 077",
+        "--chdir /dev",
+        "--tmpfs /mnt:size=1M",
+        "--mask /proc/cpuinfo",
+        "--proc-full",
+        "--cgroup=/mnt",
+        "--bind lower:/media:noexec",
+        "--file text:/dev/shm/file",
+        "--suid",
+        "--device-files",
+        "--personality addr-no-randomize",
+    ]);
+    let several = vec(any, 0..7).prop_map(|mut words| {
+        let option = |words: &str| words.split(' ').next().unwrap_or_default().to_owned();
+        let mut seen = Vec::new();
+        words.retain(|word| {
+            !seen.contains(&option(word)) && {
+                seen.push(option(word));
+                true
+            }
+        });
+        words
+    });
+    (root, several, option::of(select(vec!["--timeout 1m", "--stat"]))).prop_map(|(root, several, last)| {
+        [root].into_iter().chain(several).chain(last).collect::<Vec<_>>().join(" ")
+    })
+}
+
+#[test]
+fn whatever_is_asked_for_both_ways_make_the_same_box() {
+    let scene = Scene::new();
+    let root = scene.rootfs("root");
+    for dir in ["mnt", "media", "lower"] {
+        fs::create_dir(root.join(dir)).expect("mkdir");
+    }
+    scene.tree("lower", &[("from-lower", "")]);
+    scene.tree("changes", &[]);
+    let config = ProptestConfig {
+        cases: 200 / slowness(),
+        max_shrink_iters: 50,
+        failure_persistence: None,
+        ..ProptestConfig::default()
+    };
+    let ran = std::cell::Cell::new(0);
+    TestRunner::new(config)
+        .run(&options(), |options| {
+            let outputs = both_ways(&scene, &options, LOOK);
+            ran.set(ran.get() + u32::from(outputs.iter().all(|output| output.status.success())));
+            let [fused, chain] = &outputs;
+            prop_assert_eq!(fused.status.code(), chain.status.code(), "{:?}", outputs);
+            prop_assert_eq!(described(fused), described(chain));
+            Ok(())
+        })
+        .expect("the same");
+    // What is refused is refused both ways, but that is no box.
+    assert!(ran.get() > 100 / slowness(), "only {} of the boxes ran", ran.get());
 }

@@ -1,0 +1,146 @@
+//! The links of a box, with what it has unless something else is said.
+
+use std::{ffi::OsStr, path::PathBuf};
+
+use cg_set::{CgSet, Settings};
+use chain::{Error, Links, Result};
+use ns_enter::{Kind, Namespaces, NsEnter, Want};
+use ovl_mount::{Changes, Layers, OvlMount};
+use priv_drop::PrivDrop;
+use root_enter::{Details, Entries, Entry, RootEnter};
+
+use crate::{Args, modes, place, privileges};
+
+/// Processes and threads at once.
+pub(crate) const PIDS: &str = "1024";
+/// The permissions that files are made without.
+const UMASK: u32 = 0o022;
+
+/// The links of the box, outermost first: the group, so that it holds all that follows; the namespaces; the tree;
+/// the switch into it; and what the command alone is without.
+pub(crate) fn of(args: &Args, for_chain: bool) -> Result<Links> {
+    let mut links: Links = Vec::new();
+    let (group, by_namespace) = counting(args)?;
+    links.extend(group.map(|group| Box::new(group) as _));
+    links.push(Box::new(namespaces(args)?));
+    let mut details = args.details.clone();
+    details.umask.get_or_insert(UMASK);
+    let lower = args.layers.directories()?;
+    let changes = changes(args);
+    let is_host = lower.is_empty();
+    let (place, entries) = if is_host {
+        let tree = modes::tree(&args.modes, &changes, &args.allow, &mut details)?;
+        for (dir, changes) in tree.over {
+            let layers = Layers { lower: vec![dir.clone()], changes, options: args.mount.clone() };
+            links.push(Box::new(OvlMount::new(layers, dir).by_fuse(args.layers.fuse)));
+        }
+        let entries = tree.entries.into_iter().chain(args.entries.0.iter().cloned()).collect();
+        (PathBuf::from("/"), Entries(entries))
+    } else {
+        args.modes.refuse_with_root()?;
+        let layers = Layers { lower, changes, options: args.mount.clone() };
+        let place = place::choose(&layers, &args.entries)?;
+        links.push(Box::new(OvlMount::new(layers, place.clone()).by_fuse(args.layers.fuse)));
+        (place, args.entries.clone())
+    };
+    if for_chain {
+        check_printable(&entries, &details)?;
+        // The next tool is the host's.
+        details.host_next = true;
+    }
+    links.push(Box::new(RootEnter::new(place, entries).with(details)));
+    links.push(Box::new(PrivDrop::new(privileges::of(args, is_host, by_namespace)?)));
+    Ok(links)
+}
+
+/// The group with what the command is held to, and whether its processes are counted by the user namespace: where no
+/// group may be made, and none was asked for, or one without this limit.
+fn counting(args: &Args) -> Result<(Option<CgSet>, bool)> {
+    let limits = &args.limits.0;
+    let pids = |value| Settings::value_of("pids")(value).map_err(|why| Error::new("pids", why));
+    let group = |limits: &Settings| Some(CgSet::transient(limits.clone()).told(args.account.clone()));
+    let is_asked_for = args.account.is_wanted() || !limits.is_empty();
+    if limits.has("pids") {
+        let is_no_limit = *limits == Settings::default().with("pids", Some(pids("max")?));
+        return Ok((if is_no_limit && !args.account.is_wanted() { None } else { group(limits) }, false));
+    }
+    let usual = limits.clone().with("pids", Some(pids(PIDS)?));
+    // The first user namespace does not count root's.
+    let can_count = !priv_drop::is_admin() || chain::in_user_namespace();
+    if !can_count || cg_set::can_limit(&usual) {
+        return Ok((group(&usual), false));
+    }
+    Ok((if is_asked_for { group(limits) } else { None }, true))
+}
+
+/// The mount namespace is made by those who mount.
+fn namespaces(args: &Args) -> Result<NsEnter> {
+    let mut wanted = args.namespaces.ns.clone().unwrap_or_default();
+    if let Some(name) = &args.namespaces.hostname {
+        if wanted.hostname.is_some() {
+            return Err(Error::new("--hostname, --ns uts=", "two host names"));
+        }
+        wanted.hostname = Some(ns_enter::hostname(name)?);
+    }
+    if wanted.wanted.iter().any(|(kind, _)| *kind == Kind::Mnt) {
+        return Err(Error::new("--ns mnt", "the box makes its own").hint("leave it out"));
+    }
+    let usual = [
+        (Kind::Uts, true),
+        (Kind::Ipc, !args.allow.allow_ipc),
+        (Kind::Net, !args.allow.allow_net),
+        (Kind::Pid, true),
+        (Kind::Cgroup, !args.allow.allow_cgroup),
+        (Kind::User, !priv_drop::is_admin()),
+    ];
+    for (kind, _) in usual.into_iter().filter(|(_, is_wanted)| *is_wanted) {
+        if wanted.all.is_none() && !wanted.wanted.iter().any(|(other, _)| *other == kind) {
+            wanted = wanted.with_new(kind);
+        }
+    }
+    let init = !args.namespaces.no_init && is_new(&wanted, Kind::Pid);
+    let mut supervision = args.supervision.clone();
+    if let Some(name) = &args.namespaces.name {
+        name.check_free()?;
+        supervision.pid_file = Some(name.file()?);
+    }
+    let details =
+        ns_enter::Details { made: args.made.clone(), supervision, init, ..ns_enter::Details::default() };
+    Ok(NsEnter::new(wanted).with(details))
+}
+
+fn is_new(namespaces: &Namespaces, kind: Kind) -> bool {
+    match namespaces.wanted.iter().find(|(other, _)| *other == kind) {
+        Some((_, want)) => *want == Want::New,
+        None => namespaces.all == Some(Want::New),
+    }
+}
+
+fn changes(args: &Args) -> Changes {
+    match (&args.layers.upper, args.layers.tmp) {
+        (Some(upper), _) => Changes::Upper { upper: upper.clone(), work: args.layers.work.clone() },
+        (None, Some(size)) => Changes::Tmp { size },
+        (None, None) => Changes::ReadOnly,
+    }
+}
+
+/// What the caller has open reaches this program, but not the last tool of a chain: each closes it, and each that
+/// mounts makes a mount namespace, which it is not of. And a program of the host is opened by the last but one.
+fn check_printable(entries: &Entries, details: &Details) -> Result<()> {
+    if details.host_next {
+        return Err(Error::new("--print -H", "the last tool of the chain has no such option")
+            .hint("bind the program into the box, or leave out --print"));
+    }
+    match entries.0.iter().find_map(Entry::descriptor) {
+        Some(number) => {
+            Err(Error::new(format!("--print: descriptor {number}"), "the tools of a chain do not pass it on")
+                .hint("name a path, or leave out --print"))
+        }
+        None => Ok(()),
+    }
+}
+
+/// The value of a variable of the caller that is a path from the root on.
+pub(crate) fn absolute(variable: impl AsRef<OsStr>) -> Option<PathBuf> {
+    std::env::var_os(variable).map(PathBuf::from).filter(|path| path.is_absolute())
+}

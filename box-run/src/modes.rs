@@ -1,0 +1,223 @@
+//! The host's own tree as the root: each directory in one of four modes, of which the innermost counts.
+
+use std::{
+    collections::BTreeMap,
+    env, fs,
+    path::{Path, PathBuf},
+};
+
+use chain::{Doing, Error, Result, Size, mount::MountAttrFlags};
+use nix::unistd::{AccessFlags, access, geteuid};
+use ovl_mount::Changes;
+use root_enter::{Bind, Details, Entry, From, Tmpfs};
+
+use crate::{args::Loosened, secrets};
+
+/// What an empty directory in memory may take.
+const HIDDEN: Size = Size(64 << 20);
+
+/// How directories of the host are seen.
+#[derive(Debug, clap::Args)]
+#[command(next_help_heading = "The host's tree, without --root; the innermost counts")]
+pub(crate) struct Modes {
+    /// Show a directory or a file read-only, as all is that is not hidden; may be repeated, as the others
+    #[arg(long, value_name = "DIR")]
+    ro: Vec<PathBuf>,
+    /// Let it be written
+    #[arg(long, value_name = "DIR")]
+    rw: Vec<PathBuf>,
+    /// Show it empty: $HOME and /run are, and /tmp is the box's own
+    #[arg(long, value_name = "DIR")]
+    hide: Vec<PathBuf>,
+    /// Let it be written, but throw the changes away, or keep them in --upper
+    #[arg(long, value_name = "DIR")]
+    over: Vec<PathBuf>,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Mode {
+    ReadOnly,
+    Writable,
+    /// Empty, with these permissions.
+    Hidden(u32),
+    Over,
+}
+
+impl Mode {
+    /// What it makes of a path.
+    fn word(self) -> &'static str {
+        match self {
+            Self::ReadOnly => "read",
+            Self::Writable => "written",
+            Self::Hidden(_) => "hidden",
+            Self::Over => "changed",
+        }
+    }
+}
+
+/// What is to be put together.
+pub(crate) struct Tree {
+    /// What is mounted over directories before, and where its changes go.
+    pub(crate) over: Vec<(PathBuf, Changes)>,
+    pub(crate) entries: Vec<Entry>,
+}
+
+impl Modes {
+    fn given(&self) -> impl Iterator<Item = (&PathBuf, Mode, &'static str)> {
+        let all = [
+            (&self.ro, Mode::ReadOnly, "--ro"),
+            (&self.rw, Mode::Writable, "--rw"),
+            (&self.hide, Mode::Hidden(0o755), "--hide"),
+            (&self.over, Mode::Over, "--over"),
+        ];
+        all.into_iter().flat_map(|(paths, mode, option)| paths.iter().map(move |path| (path, mode, option)))
+    }
+
+    /// With a root of its own a box has nothing of the host's tree.
+    pub(crate) fn refuse_with_root(&self) -> Result<()> {
+        match self.given().next() {
+            Some((path, _, option)) => Err(Error::new(
+                format!("{option} {}", path.display()),
+                "it is about the host's tree, and the box has another root",
+            )
+            .hint("leave out --root and --lower, or use --bind and --ro-bind")),
+            None => Ok(()),
+        }
+    }
+}
+
+/// The modes of all that has one, and what they come to.
+pub(crate) fn tree(
+    modes: &Modes,
+    changes: &Changes,
+    allow: &Loosened,
+    details: &mut Details,
+) -> Result<Tree> {
+    let mut named = BTreeMap::new();
+    for (path, mode, option) in modes.given() {
+        let doing = || format!("{option} {}", path.display());
+        let real = fs::canonicalize(path).doing(doing)?;
+        if named.insert(real.clone(), mode).is_some_and(|other| other != mode) {
+            return Err(Error::new(doing(), format!("{} has another mode as well", real.display())));
+        }
+    }
+    let root = named.remove(Path::new("/")).unwrap_or(Mode::ReadOnly);
+    match root {
+        Mode::ReadOnly => details.root_ro = true,
+        Mode::Writable => {}
+        Mode::Hidden(_) => return Err(Error::new("--hide /", "nothing would be left to run")),
+        Mode::Over => {
+            return Err(Error::new("--over /", "what is mounted below it would be missing")
+                .hint("name directories, or use --root / --tmp or ovl-mount --whole"));
+        }
+    }
+    let mut all = usual();
+    all.retain(|path, _| !named.contains_key(path));
+    let seen: BTreeMap<_, _> = all.iter().chain(&named).map(|(path, mode)| (path.clone(), *mode)).collect();
+    if !allow.allow_secrets {
+        let shown =
+            || named.iter().filter(|(_, mode)| !matches!(mode, Mode::Hidden(_))).map(|(path, _)| path);
+        let is_named = |secret: &Path| shown().any(|path| path.starts_with(secret));
+        let is_shown = |home: &Path| !is_hidden(&seen, home) || shown().any(|path| path.starts_with(home));
+        let secrets: Vec<_> = secrets::all(is_shown).collect();
+        for (path, mode, option) in modes.given().filter(|(_, mode, _)| !matches!(mode, Mode::Hidden(_))) {
+            let (Ok(typed), Ok(real)) = (std::path::absolute(path), fs::canonicalize(path)) else { continue };
+            // A link may be of somebody who would like to see it.
+            let into = |secret: &&PathBuf| real.starts_with(secret) && !typed.starts_with(secret);
+            if let Some(secret) = secrets.iter().find(into) {
+                let why = format!("a link leads to {}, which is hidden unless it is named", secret.display());
+                let hint = format!("name it, if it is to be {}", mode.word());
+                return Err(Error::new(format!("{option} {}", path.display()), why).hint(hint));
+            }
+        }
+        for secret in secrets.into_iter().filter(|secret| !is_named(secret)) {
+            if !is_hidden(&seen, &secret) && is_there(&secret) {
+                all.insert(secret, Mode::Hidden(0o700));
+            }
+        }
+    }
+    // What is hidden already need not be hidden again, and is not there to be.
+    let modes: BTreeMap<_, _> = all.iter().chain(&named).map(|(path, mode)| (path.clone(), *mode)).collect();
+    let is_in_hidden = |path: &Path| path.parent().is_some_and(|dir| is_hidden(&modes, dir));
+    named.retain(|path, mode| !matches!(mode, Mode::Hidden(_)) || !is_in_hidden(path));
+    all.append(&mut named);
+    if details.chdir.is_none() {
+        details.chdir = Some(working_dir(&all)?);
+    }
+    let over: Vec<_> =
+        all.iter().filter(|(_, mode)| **mode == Mode::Over).map(|(path, _)| path.clone()).collect();
+    let over = changes_of(over, changes)?;
+    // In the order of their names what lies in another comes after it.
+    let mut entries = vec![Entry::Mask("/sys".into())];
+    entries.extend(all.into_iter().map(|(path, mode)| entry(path, mode)));
+    Ok(Tree { over, entries })
+}
+
+/// What is hidden unless something else is said: what is private to the user, or to all that root could read; the
+/// sockets of services and agents; and the files of others for a while.
+fn usual() -> BTreeMap<PathBuf, Mode> {
+    let mut hidden = vec![("/run".into(), 0o755), ("/tmp".into(), 0o1777)];
+    hidden.extend(secrets::own_homes().into_iter().map(|home| (home, 0o755)));
+    if geteuid().is_root() {
+        hidden.extend([("/root".into(), 0o755), ("/home".into(), 0o755)]);
+    }
+    let real = |(path, mode): (PathBuf, u32)| Some((fs::canonicalize(path).ok()?, Mode::Hidden(mode)));
+    hidden.into_iter().filter_map(real).filter(|(path, _)| !is_of_system(path)).collect()
+}
+
+/// Whether nothing could run without it. Services have homes such as /usr/sbin, /dev and /.
+pub(crate) fn is_of_system(path: &Path) -> bool {
+    const DIRS: [&str; 9] = ["/bin", "/boot", "/dev", "/etc", "/lib", "/proc", "/sbin", "/sys", "/usr"];
+    let is_above = DIRS.iter().any(|dir| Path::new(dir).starts_with(path));
+    is_above || path == Path::new("/var") || DIRS.iter().any(|dir| path.starts_with(dir))
+}
+
+/// Whether the innermost directory around it, or it itself, is hidden.
+fn is_hidden(modes: &BTreeMap<PathBuf, Mode>, path: &Path) -> bool {
+    let innermost = path.ancestors().find_map(|dir| modes.get(dir));
+    matches!(innermost, Some(Mode::Hidden(_)))
+}
+
+/// Whether there is something that the caller could read.
+fn is_there(path: &Path) -> bool {
+    access(path, AccessFlags::R_OK).is_ok()
+}
+
+/// The caller's, if it is in the box.
+fn working_dir(modes: &BTreeMap<PathBuf, Mode>) -> Result<PathBuf> {
+    let dir = env::current_dir().doing(|| "working directory".into())?;
+    if is_hidden(modes, &dir) && !modes.contains_key(&dir) {
+        return Err(Error::new(format!("working directory {}", dir.display()), "it is hidden in the box")
+            .hint("show it with --rw . or --ro ., or go elsewhere with --chdir /"));
+    }
+    Ok(dir)
+}
+
+fn changes_of(over: Vec<PathBuf>, changes: &Changes) -> Result<Vec<(PathBuf, Changes)>> {
+    match (changes, over.as_slice()) {
+        (Changes::ReadOnly, _) => {
+            let size =
+                ovl_mount::MemorySize::USUAL.parse().map_err(|why: String| Error::new("--over", why))?;
+            Ok(over.into_iter().map(|dir| (dir, Changes::Tmp { size })).collect())
+        }
+        (_, []) => Err(Error::new("--tmp, --upper", "nothing whose changes they could take")
+            .hint("name what may be changed with --over DIR, or another root with --root")),
+        (Changes::Upper { .. }, [_, _, ..]) => {
+            Err(Error::new("--upper", "it takes the changes of one directory")
+                .hint("name one --over, or leave out --upper"))
+        }
+        _ => Ok(over.into_iter().map(|dir| (dir, changes.clone())).collect()),
+    }
+}
+
+fn entry(path: PathBuf, mode: Mode) -> Entry {
+    let bind = |path: PathBuf, set| Entry::Bind(Bind { set, ..Bind::new(From::Path(path.clone()), path) });
+    match mode {
+        Mode::ReadOnly => bind(path, MountAttrFlags::MOUNT_ATTR_RDONLY),
+        Mode::Writable | Mode::Over => bind(path, MountAttrFlags::empty()),
+        Mode::Hidden(mode) if path.is_dir() => {
+            Entry::Tmpfs(Tmpfs { to: path, size: Some(HIDDEN), mode: Some(mode) })
+        }
+        Mode::Hidden(_) => Entry::Mask(path),
+    }
+}

@@ -1,0 +1,137 @@
+//! Boxes with names: listed, entered and ended.
+
+use chain_testing::Scene;
+
+fn said(scene: &Scene, script: &str) -> String {
+    let output = scene.script(script).output().expect("bash");
+    String::from_utf8_lossy(&output.stdout).into_owned() + &String::from_utf8_lossy(&output.stderr)
+}
+
+/// Starts a box of this name whose command says when it runs, and waits for that.
+fn start(name: &str, options: &str, command: &str) -> String {
+    format!(
+        "exec 3< <(exec box-run --root root --tmp --name {name} {options} -- sh -c '{command}; echo ready; while :; do sleep 1000 & wait $!; done'); \
+         box=$!; read line <&3; "
+    )
+}
+
+/// A name that no other test has at the same time.
+fn name(of: &str) -> String {
+    format!("test-{of}-{}", std::process::id())
+}
+
+#[test]
+fn a_box_is_listed_while_it_is_there_and_its_name_is_taken() {
+    let scene = Scene::new();
+    scene.rootfs("root");
+    let name = name("ps");
+    let script = start(&name, "", ":")
+        + &format!(
+            "box-run ps | grep {name} | tr -s ' ' | cut -d ' ' -f 1,4-6; box-run ps --json | grep -o '\"name\":\"{name}\"'; \
+             box-run --root root --name {name} -- echo ran; box-run stop {name}; wait $box; echo $?; box-run ps | grep -c {name}; \
+             box-run --root root --name {name} -- echo ran"
+        );
+    let seen = said(&scene, &script);
+    let expected = format!("{name} sh -c ':;\n\"name\":\"{name}\"\n143\n0\nran\n");
+    assert!(seen.starts_with(&expected), "{seen}");
+    assert!(seen.contains(&format!("box-run: --name {name}: such a box is there, as process ")), "{seen}");
+}
+
+#[test]
+fn a_command_that_is_run_in_a_box_is_in_all_that_the_box_is_in() {
+    let scene = Scene::new();
+    scene.rootfs("root");
+    let look = "for kind in uts ipc pid net mnt user cgroup; do busybox readlink /proc/self/ns/$kind; done; hostname; id; busybox pwd; \
+                busybox grep -E ^Cap.*:\\|NoNew\\|Seccomp: /proc/self/status; busybox cat /proc/self/cgroup; busybox env | busybox sort; busybox ls /proc/self/fd | busybox wc -l";
+    for options in ["--hostname web", "--user 1000:7 --mem 64M", "--seccomp none --caps chown", "--no-init"] {
+        let name = name("exec");
+        let script = start(&name, options, &format!("({look}) > /dev/shm/own"))
+            + &format!(
+                "box-run exec {name} -- sh -c '({look}) > /dev/shm/other'; echo $?; box-run exec {name} busybox diff /dev/shm/own /dev/shm/other; box-run exec {name} -- sh -c 'exit 7'; echo $?; \
+                        box-run stop --kill-after 100ms {name}; wait $box"
+            );
+        // What bash in the box has set for the children of its own.
+        let seen = said(&scene, &script);
+        let lines: Vec<_> = seen
+            .lines()
+            .filter(|line| {
+                !line.contains("SHLVL")
+                    && !line.starts_with("@@")
+                    && !line.starts_with("---")
+                    && !line.starts_with("+++")
+                    && !line.starts_with(' ')
+            })
+            .collect();
+        assert_eq!(lines, ["0", "7"], "{options}: {seen}");
+    }
+}
+
+#[test]
+fn a_command_that_is_run_in_a_box_is_held_to_its_limits_and_ends_with_it() {
+    let scene = Scene::new();
+    scene.rootfs("root");
+    let name = name("limits");
+    let script = start(&name, "--mem 16M", ":")
+        + &format!(
+            "box-run exec {name} -- tail /dev/zero; echo $?; exec 4< <(exec box-run exec {name} -- sh -c 'echo in; sleep 1000'); other=$!; read line <&4; \
+                    kill -9 $box; wait $other; echo $line $?; cat <&4; cg-set pids=9 -- true; rm /run/chainbox-{name}.pid"
+        );
+    let seen = said(&scene, &script);
+    assert!(seen.contains("137\n") && seen.contains("in 137\n"), "{seen}");
+}
+
+#[test]
+fn a_box_that_ignores_its_signal_is_killed() {
+    let scene = Scene::new();
+    scene.rootfs("root");
+    let name = name("stop");
+    let script = start(&name, "", "trap \"\" TERM")
+        + &format!("box-run stop --kill-after 50ms {name}; echo $?; wait $box; echo $?; cat <&3");
+    assert_eq!(said(&scene, &script), "0\n137\n");
+}
+
+#[test]
+fn what_a_killed_box_has_left_is_no_box() {
+    let scene = Scene::new();
+    scene.rootfs("root");
+    let name = name("killed");
+    let file = format!("/run/chainbox-{name}.pid");
+    let script = start(&name, "", ":")
+        + &format!(
+            "kill -9 $box; cat <&3; ls {file}; box-run ps | grep -c {name}; box-run stop {name}; \
+                    echo 1 >{file}; box-run ps | grep -c {name}; echo nonsense >{file}; box-run ps | grep -c {name}; \
+                    echo $$ >{file}; touch -d '1 hour ago' {file}; box-run ps | grep -c {name}; \
+                    box-run --root root --name {name} -- echo ran; ls {file} 2>/dev/null; cg-set pids=9 -- true"
+        );
+    // A process that is older than the file is taken for it; the first process of the machine is, but only root writes there.
+    let seen = said(&scene, &script);
+    let expected = format!(
+        "{file}\n0\n1\n0\n0\nran\nbox-run: {name}: there is no box of this name; box-run ps lists those that there are\n"
+    );
+    assert_eq!(seen, expected);
+}
+
+#[test]
+fn an_ordinary_user_has_boxes_of_its_own() {
+    let scene = Scene::new();
+    scene.rootfs("root");
+    let run = scene.tree("run", &[]);
+    std::os::unix::fs::chown(&run, Some(chain_testing::ORDINARY_USER), None).expect("chown");
+    let script = "export XDG_RUNTIME_DIR=$PWD/run; ".to_owned()
+        + &start("mine", "--hostname web", ":")
+        + "box-run ps | grep -c mine; box-run exec mine -- sh -c 'hostname; id -u; echo /proc/[0-9]'; box-run stop mine; wait $box; echo $?; ls run; \
+           unset XDG_RUNTIME_DIR; box-run ps";
+    let output = scene.script_as_user(&script).output().expect("bash");
+    let seen = String::from_utf8_lossy(&output.stdout).into_owned();
+    assert_eq!(
+        seen,
+        "1\nweb\n0\n/proc/1 /proc/2 /proc/3 /proc/4\n143\n",
+        "{}",
+        String::from_utf8_lossy(&output.stderr)
+    );
+    let error = String::from_utf8_lossy(&output.stderr).into_owned();
+    assert_eq!(
+        error,
+        "box-run: names of boxes: there is no XDG_RUNTIME_DIR to keep them in; log in, or set it to a directory of your own\n"
+    );
+}

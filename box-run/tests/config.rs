@@ -1,0 +1,120 @@
+//! Options in one word: presets and files.
+
+use chain_testing::Scene;
+
+fn said(scene: &Scene, script: &str) -> String {
+    let output = scene.script(script).output().expect("bash");
+    String::from_utf8_lossy(&output.stdout).into_owned() + &String::from_utf8_lossy(&output.stderr)
+}
+
+#[test]
+fn a_file_stands_for_what_it_was_printed_of() {
+    let scene = Scene::new();
+    scene.rootfs("root");
+    for options in [
+        "--root root --tmp --mem 64M --cpu 0.5 --pids 10 --hostname web --env A=b --env C=d -- sh -c 'echo $A'",
+        "--root root --tmp=4M --tmpfs /a --bind root:/a/b --symlink c:/d --net-files --tmpfs /e:mode=700,size=4K --cgroup -- true",
+        "--lower root --root root --allow-net --no-init --user 7:8 --groups 1,2 --rlimit core=1M --rlimit nofile=9 -o volatile -- sh",
+        "--rw . --hide /opt --timeout 5s --report - --seccomp strict --landlock ro:/",
+        "--ro . --limit memory.swappiness=10 --oom=-5 --nice=-3 -- echo -- --x",
+    ] {
+        let script = format!(
+            "box-run --print-config {options} >file; \
+             diff <(box-run --print {options}) <(box-run --print --config file) && echo same"
+        );
+        assert_eq!(said(&scene, &script), "same\n", "{options}: {}", said(&scene, "cat file"));
+    }
+}
+
+#[test]
+fn what_is_said_besides_counts() {
+    let scene = Scene::new();
+    scene.tree(
+        ".",
+        &[("file", "mem = \"8M\"\npids = 5\nenv = [\"A=file\"]\nnext = [\"echo\", \"from the file\"]\n")],
+    );
+    let print = said(&scene, "box-run --ro . --print --config file --mem 9M --env A=word -- true");
+    assert!(
+        print.starts_with("cg-set mem=9M pids=5 -- ") && print.contains("--env=A=file --env=A=word "),
+        "{print}"
+    );
+    assert!(said(&scene, "box-run --ro . --print --config file").ends_with("-- echo 'from the file'\n"));
+    assert_eq!(said(&scene, "box-run --ro . --config file"), "from the file\n");
+    let later =
+        said(&scene, "echo 'mem = \"7M\"' >other; box-run --ro . --print --config file --config other");
+    assert!(later.starts_with("cg-set mem=7M pids=5 -- "), "{later}");
+}
+
+#[test]
+fn a_key_that_is_none_is_an_error() {
+    let scene = Scene::new();
+    for (line, error) in [
+        ("memory = 5", "memory: not an option of a box; box-run --help lists those that there are"),
+        ("mem = ", "not TOML: string values must be quoted, expected literal string"),
+        ("mem = [5]", "mem: not one value"),
+        ("no-init = 5", "no-init: not true or false"),
+        ("preset = \"grader\"", "preset: not an option of a box; box-run --help lists those that there are"),
+        ("print = true", "print: not an option of a box; box-run --help lists those that there are"),
+        ("entry = [5]", "entry: not a table, such as [[entry]]"),
+    ] {
+        let seen = said(&scene, &format!("echo '{line}' >file; box-run --config file -- echo ran"));
+        assert!(
+            seen.starts_with(&format!(
+                "box-run: --config file: {}",
+                error.split(':').next().unwrap_or_default()
+            )),
+            "{seen}"
+        );
+        assert!(!seen.contains("ran\n"));
+        if !line.ends_with(' ') {
+            assert_eq!(seen, format!("box-run: --config file: {error}\n"));
+        }
+    }
+    let seen = said(&scene, "echo 'mem = \"4Q\"' >file; box-run --config file -- echo ran");
+    assert!(seen.starts_with("box-run: --mem 4Q: not a size"), "{seen}");
+}
+
+#[test]
+fn each_preset_is_a_list_of_options_and_makes_a_box() {
+    let scene = Scene::new();
+    scene.rootfs("root");
+    for (preset, root, part) in [
+        ("grader", "--root root", "cg-set mem=256M cpu=1 pids=64 -- "),
+        ("build", "", " --nice=5 "),
+        ("service", "--root root --tmp", " --caps=net_bind_service "),
+        ("agent", "", "cg-set pids=512 -- "),
+    ] {
+        let print = said(&scene, &format!("box-run --preset {preset} {root} --print -- true"));
+        assert!(print.contains(part), "{print}");
+        assert_eq!(
+            said(&scene, &format!("box-run --preset {preset} {root} -- echo ran")),
+            "ran\n",
+            "{preset}"
+        );
+    }
+    // What is said besides counts here too.
+    assert!(
+        said(&scene, "box-run --preset grader --root root --mem 64M --print -- true")
+            .starts_with("cg-set mem=64M cpu=1 ")
+    );
+}
+
+#[test]
+fn what_can_be_had_is_told() {
+    let scene = Scene::new();
+    let seen = said(&scene, "box-run --check; echo $?");
+    assert!(seen.starts_with("WHAT") && seen.ends_with("0\n"), "{seen}");
+    assert!(seen.lines().any(|line| line.starts_with("default box") && line.contains(" yes ")), "{seen}");
+    let json = said(&scene, "box-run --check --json");
+    assert!(
+        json.starts_with("[{\"what\":\"default box\",\"has\":true,\"detail\":\"") && json.ends_with("}]\n"),
+        "{json}"
+    );
+    // Where there are no user namespaces there is no box for an ordinary user, and what forbids it is told.
+    let script = "ns-enter user,mnt -- bash -c 'echo 0 >/proc/sys/user/max_user_namespaces; exec priv-drop -- box-run --check; echo $?'";
+    let output = scene.script(script).output().expect("bash");
+    let seen = String::from_utf8_lossy(&output.stdout).into_owned();
+    assert_eq!(output.status.code(), Some(1), "{seen}");
+    let first = seen.lines().nth(1).unwrap_or_default();
+    assert!(first.starts_with("default box") && first.contains(" no "), "{seen}");
+}
