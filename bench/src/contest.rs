@@ -11,6 +11,7 @@ use std::{
 
 use crate::{
     inside::{Inside, QUESTION},
+    stage::Need,
     stats::Draws,
 };
 
@@ -28,6 +29,10 @@ pub(crate) struct Group {
     pub(crate) others: Vec<Contestant>,
     /// Contestants that differ in one thing, to see what that costs.
     pub(crate) added: Vec<Added>,
+    /// What must be there meanwhile.
+    pub(crate) needs: Vec<Need>,
+    /// By how much fewer rounds it is run, because each takes longer.
+    pub(crate) slower: usize,
 }
 
 /// What one thing costs a contestant, and what it costs the one that is compared with.
@@ -55,6 +60,8 @@ pub(crate) struct Contestant {
     gives: Inside,
     /// Why it cannot run on this machine.
     missing: Option<&'static str>,
+    /// How many boxes it makes.
+    boxes: usize,
 }
 
 impl Contestant {
@@ -63,12 +70,28 @@ impl Contestant {
         words: impl IntoIterator<Item = W>,
         gives: Inside,
     ) -> Self {
-        Self { name: name.into(), words: words.into_iter().map(Into::into).collect(), gives, missing: None }
+        Self {
+            name: name.into(),
+            words: words.into_iter().map(Into::into).collect(),
+            gives,
+            missing: None,
+            boxes: 1,
+        }
     }
 
     /// It does not take part for this reason, if there is one.
     pub(crate) fn unless(self, missing: Option<&'static str>) -> Self {
         Self { missing, ..self }
+    }
+
+    /// It makes so many boxes, one of which is what is compared.
+    pub(crate) fn of_many(self, boxes: usize) -> Self {
+        Self { boxes, ..self }
+    }
+
+    #[expect(clippy::cast_precision_loss, reason = "there are not that many")]
+    pub(crate) fn boxes(&self) -> f64 {
+        self.boxes as f64
     }
 
     pub(crate) fn missing(&self) -> Option<&'static str> {
@@ -87,6 +110,10 @@ impl Contestant {
 
     /// Asks in its box what is there. Says why it does not count if that is not what it must give.
     pub(crate) fn check(&self) -> Result<(), String> {
+        if self.boxes > 1 {
+            // What one of them gives is asked in other groups.
+            return Ok(());
+        }
         let answer = self.with(&QUESTION).stdout(Stdio::piped()).output();
         let answer = answer.map_err(|error| error.to_string())?;
         if !answer.status.success() {

@@ -8,14 +8,30 @@ use std::{
 
 use crate::{
     contest::{Added, Contestant, Group},
+    growth,
     inside::{Inside, own_group},
 };
 
 /// All groups. The directory `programs` has this project's programs, and those for comparison alone;
-/// `rootfs` is what box-run makes boxes of.
+/// `rootfs` is what box-run makes boxes of, and `programs/layers` has the same in [`LAYERS`].
 pub(crate) fn all(programs: &Path, rootfs: &Path) -> Vec<Group> {
-    vec![ns_enter(programs), cg_set(programs), cg_set_in_a_box(programs, rootfs)]
+    let mut groups = vec![
+        ns_enter(programs),
+        one_namespace(programs),
+        cg_set(programs),
+        cg_set_in_a_box(programs, rootfs),
+        overlay(programs, rootfs),
+        root_enter(programs, rootfs),
+        priv_drop(programs),
+        new_root(programs),
+        whole(programs, rootfs),
+    ];
+    groups.extend(growth::all(programs, rootfs));
+    groups
 }
+
+/// The parts of a root filesystem, which is an overlay or put together from binds.
+const LAYERS: [&str; 5] = ["bin", "etc", "usr", "var", "root"];
 
 fn ns_enter(programs: &Path) -> Group {
     let gives = || Inside::new(&["uts", "pid", "mnt", "ipc"]);
@@ -33,6 +49,101 @@ fn ns_enter(programs: &Path) -> Group {
             Contestant::new("no box", nothing, Inside::default()),
         ],
         added: Vec::new(),
+        needs: Vec::new(),
+        slower: 1,
+    }
+}
+
+/// What is one call for the other tool too.
+fn one_namespace(programs: &Path) -> Group {
+    let gives = || Inside::new(&["uts"]);
+    Group {
+        name: "one-namespace",
+        what: "a command in a new uts namespace",
+        command: "/bin/true",
+        reference: Contestant::new("unshare", line(OsStr::new("unshare"), "-u"), gives()),
+        others: vec![Contestant::new(
+            "ns-enter",
+            line(programs.join("ns-enter").as_os_str(), "uts --"),
+            gives(),
+        )],
+        added: Vec::new(),
+        needs: Vec::new(),
+        slower: 1,
+    }
+}
+
+/// An overlay that the command alone sees.
+fn overlay(programs: &Path, rootfs: &Path) -> Group {
+    let gives = || Inside::new(&["mnt"]);
+    let mut ours = line(programs.join("ovl-mount").as_os_str(), "--tmp -l");
+    ours.extend([rootfs.into(), "/mnt".into(), "--".into()]);
+    let script = format!(
+        "mount -t tmpfs tmpfs /mnt && mkdir /mnt/upper /mnt/work && \
+         mount -t overlay overlay -o lowerdir={},upperdir=/mnt/upper,workdir=/mnt/work,volatile /mnt && exec \"$@\"",
+        rootfs.display()
+    );
+    let mut theirs = line(OsStr::new("unshare"), "-m sh -c");
+    theirs.extend([script.into(), "sh".into()]);
+    Group {
+        name: "overlay",
+        what: "a command that alone sees an overlay with changes in memory",
+        command: "/bin/true",
+        reference: Contestant::new("unshare, mkdir, mount", theirs, gives()),
+        others: vec![Contestant::new("ovl-mount", ours, gives())],
+        added: Vec::new(),
+        needs: Vec::new(),
+        slower: 1,
+    }
+}
+
+/// Another root, with nothing new in it.
+fn root_enter(programs: &Path, rootfs: &Path) -> Group {
+    let mut ours = line(
+        programs.join("root-enter").as_os_str(),
+        "--no-proc --no-dev --bind /proc:/proc --bind /sys:/sys",
+    );
+    ours.extend([rootfs.into(), "--".into()]);
+    let script = format!(
+        "mount --rbind /proc {0}/proc && mount --rbind /sys {0}/sys && exec chroot {0} \"$@\"",
+        rootfs.display()
+    );
+    let mut theirs = line(OsStr::new("unshare"), "-m sh -c");
+    theirs.extend([script.into(), "sh".into()]);
+    let gives = || Inside::new(&["mnt"]);
+    Group {
+        name: "root-enter",
+        what: "a command with another root that has the machine's /proc and /sys",
+        command: "/bin/true",
+        reference: Contestant::new("unshare, mount, chroot", theirs, gives()),
+        others: vec![Contestant::new("root-enter", ours, gives())],
+        added: Vec::new(),
+        needs: Vec::new(),
+        slower: 1,
+    }
+}
+
+/// A command without privileges; what it is without is not asked for.
+fn priv_drop(programs: &Path) -> Group {
+    let setpriv =
+        "--reuid 65534 --regid 65534 --clear-groups --no-new-privs --inh-caps -all --bounding-set -all";
+    let ours = |words: &str| line(programs.join("priv-drop").as_os_str(), words);
+    Group {
+        name: "priv-drop",
+        what: "a command of user 65534, without groups, capabilities, and ways to get any",
+        command: "/bin/true",
+        reference: Contestant::new("setpriv", line(OsStr::new("setpriv"), setpriv), Inside::default()),
+        others: vec![
+            Contestant::new("priv-drop", ours("--user 65534 --no-new-privs --"), Inside::default()),
+            Contestant::new(
+                "priv-drop, with a filter",
+                ours("--user 65534 --seccomp default --"),
+                Inside::default(),
+            ),
+        ],
+        added: Vec::new(),
+        needs: Vec::new(),
+        slower: 1,
     }
 }
 
@@ -56,7 +167,7 @@ fn floor_with_group(program: &Path) -> Vec<OsString> {
     [program.into()].into_iter().chain(dirs).collect()
 }
 
-fn no_v1() -> Option<&'static str> {
+pub(crate) fn no_v1() -> Option<&'static str> {
     let has = |controller| own_group(controller).is_some();
     (!has("memory") || !has("pids")).then_some(NO_V1)
 }
@@ -93,8 +204,14 @@ fn cg_set(programs: &Path) -> Group {
             Contestant::new("no box", nothing, Inside::default()),
         ],
         added: Vec::new(),
+        needs: Vec::new(),
+        slower: 1,
     }
 }
+
+/// What makes of box-run's box one that has no more than the others here.
+pub(crate) const BARE: &str =
+    "--pids max --allow-net --allow-cgroup --no-init --caps all --seccomp none --allow-new-privs --allow-env";
 
 fn cg_set_in_a_box(programs: &Path, rootfs: &Path) -> Group {
     let gives = || Inside::new(&["uts", "pid", "mnt", "ipc"]);
@@ -104,7 +221,9 @@ fn cg_set_in_a_box(programs: &Path, rootfs: &Path) -> Group {
     let chain = [words(program("cg-set"), "mem=64M pids=50 --"), ns_enter.clone()].concat();
     let box_run = |limits: &[&str]| {
         // The question is asked of /sys.
-        let mut words = words(program("box-run"), "--bind /sys:/sys --root");
+        let mut words = words(program("box-run"), BARE);
+        words.retain(|word| limits.is_empty() || !["--pids", "max"].iter().any(|limit| word == limit));
+        words.extend(line(OsStr::new("--bind"), "/sys:/sys --root"));
         words.push(rootfs.into());
         words.extend(limits.iter().chain(&["--"]).map(Into::into));
         words
@@ -130,10 +249,101 @@ fn cg_set_in_a_box(programs: &Path, rootfs: &Path) -> Group {
             added("the group in the chain, of the floor's", ["chain, group", "chain"]),
             added("the group in box-run, of the floor's", ["box-run, group", "box-run"]),
         ],
+        needs: Vec::new(),
+        slower: 1,
+    }
+}
+
+fn new_root(programs: &Path) -> Group {
+    let gives = || Inside::new(&["uts", "pid", "mnt", "ipc"]);
+    let layers = programs.join("layers");
+    let mut bwrap = line(OsStr::new("bwrap"), "--as-pid-1 --unshare-uts --unshare-pid --unshare-ipc");
+    for part in LAYERS {
+        let place = format!("/{part}").into();
+        bwrap.extend(["--ro-bind".into(), layers.join(part).join(part).into(), place]);
+    }
+    bwrap.extend(["--proc", "/proc", "--dev", "/dev"].map(Into::into));
+    let lowers = || LAYERS.iter().map(|part| layers.join(part).into_os_string());
+    let mut box_run = line(programs.join("box-run").as_os_str(), BARE);
+    box_run.extend(lowers().flat_map(|lower| ["--lower".into(), lower]));
+    box_run.extend(["--tmp", "--"].map(Into::into));
+    let mut chain = line(programs.join("ns-enter").as_os_str(), "uts,pid,ipc --");
+    chain.push(programs.join("ovl-mount").into());
+    chain.extend(lowers().flat_map(|lower| ["-l".into(), lower]));
+    chain.extend(["--tmp", "/mnt", "--"].map(Into::into));
+    chain.extend(line(programs.join("root-enter").as_os_str(), "/mnt --"));
+    Group {
+        name: "new-root",
+        what: "a command in new uts, pid, mnt and ipc namespaces with a root of five parts, its own /proc and /dev",
+        command: "/bin/true",
+        reference: Contestant::new("bwrap, binds", bwrap, gives()),
+        others: vec![
+            Contestant::new("box-run, overlay", box_run, gives()),
+            Contestant::new("chain, overlay", chain, gives()),
+        ],
+        added: Vec::new(),
+        needs: Vec::new(),
+        slower: 1,
+    }
+}
+
+/// A whole box in each tool's words.
+fn whole(programs: &Path, rootfs: &Path) -> Group {
+    let gives = || Inside::new(&["uts", "pid", "mnt", "ipc"]);
+    let program = |name: &str| programs.join(name).into_os_string();
+    let same = "--mem 64M --pids 50 --allow-net --allow-cgroup --no-init --caps all --seccomp none --allow-new-privs --allow-env \
+                --tmp --bind /sys:/sys --proc-full --suid --device-files";
+    let in_a_box = |words: &str| {
+        [line(&program("box-run"), words), vec!["--root".into(), rootfs.into(), "--".into()]].concat()
+    };
+    let mut chain = line(&program("cg-set"), "mem=64M pids=50 --");
+    chain.extend(line(&program("ns-enter"), "uts,pid,ipc --"));
+    chain.extend(line(&program("ovl-mount"), "--tmp -l"));
+    chain.push(rootfs.into());
+    chain.extend(["/mnt", "--"].map(Into::into));
+    chain.extend(line(&program("root-enter"), "--proc-full --suid --device-files --bind /sys:/sys /mnt --"));
+    let mut bwrap =
+        line(OsStr::new("bwrap"), "--as-pid-1 --unshare-uts --unshare-pid --unshare-ipc --ro-bind");
+    bwrap.extend([rootfs.into(), "/".into()]);
+    bwrap.extend(line(OsStr::new("--bind"), "/sys /sys --proc /proc --dev /dev"));
+    let floor = floor_with_group(&programs.join("floor-whole"));
+    // What is put together from the usual tools.
+    let by_shell = format!(
+        "cgcreate -g memory,pids:chainbox-bench && \
+         cgset -r memory.limit_in_bytes=64M -r memory.memsw.limit_in_bytes=64M -r pids.max=50 chainbox-bench && \
+         cgexec -g memory,pids:chainbox-bench unshare -u -p -m -i -f sh -c 'mount -t tmpfs tmpfs /mnt && cd /mnt && \
+         mkdir upper work root && mount -t overlay overlay -o lowerdir={},upperdir=upper,workdir=work root && cd root && \
+         mount -t proc proc proc && mount -t tmpfs tmpfs dev && mount --rbind /sys sys && exec chroot . \"$@\"' sh \"$@\"; \
+         status=$?; cgdelete -g memory:chainbox-bench -g pids:/chainbox-bench; exit $status",
+        rootfs.display()
+    );
+    Group {
+        name: "whole",
+        what: "a box of new uts, pid, mnt and ipc namespaces, an overlay with changes in memory as its root, its own /proc and \
+               /dev, and a group of 64M and 50 processes",
+        command: "/bin/true",
+        reference: Contestant::new("floor", floor, held(gives())).unless(no_v1()),
+        others: vec![
+            Contestant::new("box-run", in_a_box(same), held(gives())),
+            Contestant::new(
+                "box-run, safe",
+                // The question is about process 1, and about groups by the names that they have outside.
+                in_a_box("--mem 64M --pids 50 --tmp --bind /sys:/sys --no-init --allow-cgroup"),
+                held(Inside::new(&["uts", "pid", "mnt", "ipc", "net"])),
+            ),
+            Contestant::new("chain", chain, held(gives())),
+            Contestant::new("bwrap, without limits and overlay", bwrap, gives()),
+            Contestant::new("a shell's", ["sh", "-c", &by_shell, "sh"], held(gives())).unless(no_v1()),
+            Contestant::new("crun, started by sh", [program("crun-box")], held(gives())),
+            Contestant::new("runc, started by sh", [program("runc-box")], held(gives())),
+        ],
+        added: Vec::new(),
+        needs: Vec::new(),
+        slower: 1,
     }
 }
 
 /// A program and the words after it, none of which has a space.
-fn line(program: &OsStr, words: &str) -> Vec<OsString> {
+pub(crate) fn line(program: &OsStr, words: &str) -> Vec<OsString> {
     [program.to_owned()].into_iter().chain(words.split(' ').map(Into::into)).collect()
 }

@@ -21,6 +21,8 @@ pub(crate) struct Report {
 pub(crate) struct GroupReport {
     pub(crate) name: &'static str,
     pub(crate) what: &'static str,
+    /// What the medians are of.
+    pub(crate) unit: &'static str,
     /// The one by whose median the others' are divided.
     pub(crate) reference: String,
     pub(crate) contestants: Vec<Line>,
@@ -62,7 +64,7 @@ impl Line {
 #[serde(untagged)]
 pub(crate) enum Outcome {
     Measured {
-        median_us: f64,
+        median: f64,
         #[serde(flatten)]
         ratio: Ratio,
     },
@@ -74,7 +76,7 @@ pub(crate) enum Outcome {
 
 impl Outcome {
     pub(crate) fn of(times: &[f64], reference: &[f64]) -> Self {
-        Self::Measured { median_us: median(times), ratio: ratio(times, reference) }
+        Self::Measured { median: median(times), ratio: ratio(times, reference) }
     }
 }
 
@@ -96,6 +98,7 @@ impl fmt::Display for Report {
 
 impl fmt::Display for GroupReport {
     fn fmt(&self, f: &mut fmt::Formatter) -> fmt::Result {
+        let unit = self.unit;
         let width = self.contestants.iter().map(|line| line.name.chars().count()).max().unwrap_or(0);
         let pad = " ".repeat(width);
         writeln!(f, "{}: {}", self.name, self.what)?;
@@ -103,8 +106,8 @@ impl fmt::Display for GroupReport {
         for line in &self.contestants {
             write!(f, "  {:width$}  ", line.name)?;
             match &line.result {
-                Outcome::Measured { median_us, ratio: Ratio { value, low, high } } => {
-                    write!(f, "{median_us:>6.0} us  {value:.3} ({low:.3} to {high:.3})")?;
+                Outcome::Measured { median, ratio: Ratio { value, low, high } } => {
+                    write!(f, "{median:>6.0} {unit:<3} {value:.3} ({low:.3} to {high:.3})")?;
                 }
                 Outcome::NotCounted { not_counted } => write!(f, "not counted: {not_counted}")?,
                 Outcome::NotHere { not_here } => write!(f, "does not run here: {not_here}")?,
@@ -144,8 +147,14 @@ mod tests {
             })
         });
         let added = added.into_iter().collect();
-        let group =
-            GroupReport { name: "uts", what: "a name", reference: "unshare".into(), contestants, added };
+        let group = GroupReport {
+            name: "uts",
+            what: "a name",
+            unit: "us",
+            reference: "unshare".into(),
+            contestants,
+            added,
+        };
         Report { kernel: "6.1".into(), processors: 2, rounds: 3, groups: vec![group] }
     }
 
@@ -170,7 +179,7 @@ uts: a name
         let json = serde_json::to_value(report()).expect("plain data");
         let ours = &json["groups"][0]["contestants"][1];
         assert_eq!(ours["ratio"], 0.5);
-        assert_eq!(ours["median_us"], 550.0);
+        assert_eq!(ours["median"], 550.0);
         assert_eq!(json["groups"][0]["contestants"][2]["not_counted"], "gives nothing");
         assert_eq!(json["groups"][0]["contestants"][3]["not_here"], "no such thing");
         assert_eq!(json["groups"][0]["added"][0]["ratio"], 2.0);
