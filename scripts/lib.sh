@@ -32,7 +32,9 @@ install_packages() {
     ((EUID == 0)) || die "installing packages needs root; as root: apt-get install ${missing[*]}"
     echo "packages: installing ${missing[*]}"
     apt-get update -qq
-    DEBIAN_FRONTEND=noninteractive apt-get install -qq --no-install-recommends "${missing[@]}" >/dev/null
+    # Configuration that is there already stays.
+    DEBIAN_FRONTEND=noninteractive apt-get install -qq --no-install-recommends \
+        -o Dpkg::Options::=--force-confold "${missing[@]}" >/dev/null
 }
 
 build_programs() {
