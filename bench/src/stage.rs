@@ -130,7 +130,9 @@ mod tests {
         let tid = fs::read_link(&link).expect("a link");
         let dir = tid.parent().and_then(Path::parent).expect("of a thread").to_owned();
         let text = fs::read_to_string(dir.join("mountinfo")).expect("it lives");
-        assert_eq!(text.lines().filter(|line| line.contains(" /mnt/")).count(), 5);
+        // The machine may have mounts of its own there; these show a directory of the first tmpfs at the same name.
+        let ours = (0..5).map(|number| format!(" /{number} /mnt/{number} "));
+        assert_eq!(ours.filter(|part| text.contains(part.as_str())).count(), 5);
         drop(stage);
         // What /proc has of a thread goes a little after its end.
         assert!(!link.is_symlink());
