@@ -3,12 +3,12 @@
 //!
 //! The names are those of our descriptors, seen from /proc/self/fd: short enough for 500 layers, and without
 //! any byte that the kernel would read as something else. Such kernels also take no layer from a mount that is
-//! attached nowhere, so these are attached to a scaffold for the moment, in which the overlay is made too.
+//! attached nowhere, so these are attached to a scaffold for a while, in which the overlay is made too.
 
 use std::{
     fmt::Write,
     os::fd::{AsRawFd, OwnedFd},
-    path::Path,
+    path::{Path, PathBuf},
 };
 
 use chain::{
@@ -20,20 +20,37 @@ use nix::{
     mount::{MntFlags, MsFlags, mount as mount2, umount2},
     unistd::{chdir, fchdir},
 };
-use rustix::fs::{Mode, OFlags, mkdirat, openat};
+use rustix::fs::{AtFlags, Mode, OFlags, mkdirat, openat, unlinkat};
 
 use crate::overlay::Parts;
 
 const DESCRIPTORS: &str = "/proc/self/fd";
 
-/// Mounts it, with the scaffold on `place` for the moment.
+/// Mounts it, with the scaffold of `parts` on `place` as long as they live.
 pub(crate) fn mount(parts: &Parts, place: &OwnedFd) -> Result<OwnedFd> {
+    let scaffold = scaffold(parts, place)?;
+    let overlay = scaffold.dir("overlay")?;
+    let made = mount_on(&overlay, parts).and_then(|()| copy_tree(&scaffold.path("overlay"), false));
+    // The copy stays; the next one may have the same work directory.
+    let _ = umount2(&scaffold.path("overlay"), MntFlags::MNT_DETACH);
+    scaffold.remove("overlay");
+    made
+}
+
+/// That of `parts`, made for the first mount: what has been attached once is attached nowhere else afterwards.
+fn scaffold<'parts>(parts: &'parts Parts, place: &OwnedFd) -> Result<&'parts Scaffold> {
+    if let Some(scaffold) = parts.scaffold.get() {
+        return Ok(scaffold);
+    }
     let scaffold = Scaffold::new(place)?;
     for (at, mount) in parts.detached.iter().enumerate() {
         let name = at.to_string();
-        attach(mount, scaffold.dir(&name)?, Path::new(&name))?;
+        attach(mount, scaffold.dir(&name)?, Path::new("a place for the moment"))?;
     }
-    let target = scaffold.dir("overlay")?;
+    Ok(parts.scaffold.get_or_init(|| scaffold))
+}
+
+fn mount_on(target: &OwnedFd, parts: &Parts) -> Result<()> {
     let pairs = [
         (MountAttrFlags::MOUNT_ATTR_RDONLY, MsFlags::MS_RDONLY),
         (MountAttrFlags::MOUNT_ATTR_NOSUID, MsFlags::MS_NOSUID),
@@ -51,8 +68,7 @@ pub(crate) fn mount(parts: &Parts, place: &OwnedFd) -> Result<OwnedFd> {
     fchdir(&here).doing(|| "go back to the working directory".into())?;
     done.doing(|| "mount overlay".into())
         .remedy(Errno::EPERM, "run as root")
-        .remedy(Errno::ENODEV, "this kernel has none; is its module loaded?")?;
-    copy_tree(&scaffold.path().join("overlay"), false)
+        .remedy(Errno::ENODEV, "this kernel has none; is its module loaded?")
 }
 
 /// The options, with descriptors for names.
@@ -72,7 +88,7 @@ fn data(parts: &Parts) -> String {
 }
 
 /// A small tmpfs on a directory, as long as this lives.
-struct Scaffold(OwnedFd);
+pub(crate) struct Scaffold(OwnedFd);
 
 impl Scaffold {
     fn new(place: &OwnedFd) -> Result<Self> {
@@ -88,13 +104,18 @@ impl Scaffold {
         openat(&self.0, name, OFlags::PATH | OFlags::DIRECTORY | OFlags::CLOEXEC, Mode::empty()).doing(doing)
     }
 
-    fn path(&self) -> std::path::PathBuf {
-        format!("{DESCRIPTORS}/{}", self.0.as_raw_fd()).into()
+    fn remove(&self, name: &str) {
+        let _ = unlinkat(&self.0, name, AtFlags::REMOVEDIR);
+    }
+
+    /// That of `name` in it, or with no name its own.
+    fn path(&self, name: &str) -> PathBuf {
+        Path::new(DESCRIPTORS).join(self.0.as_raw_fd().to_string()).join(name)
     }
 }
 
 impl Drop for Scaffold {
     fn drop(&mut self) {
-        let _ = umount2(&self.path(), MntFlags::MNT_DETACH);
+        let _ = umount2(&self.path(""), MntFlags::MNT_DETACH);
     }
 }

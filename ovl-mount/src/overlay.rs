@@ -1,6 +1,7 @@
 //! The overlay itself, as a mount that is attached nowhere yet.
 
 use std::{
+    cell::OnceCell,
     os::fd::{AsFd, OwnedFd},
     path::Path,
 };
@@ -17,7 +18,7 @@ use crate::{
     args::{Changes, Layers, options_here},
     image::{self, Image},
     in_use::unshared,
-    legacy,
+    legacy::{self, Scaffold},
     memory::Memory,
     options::Pair,
     work::WorkDir,
@@ -36,6 +37,8 @@ pub(crate) struct Parts {
     pub(crate) detached: Vec<OwnedFd>,
     /// Of the mount.
     pub(crate) attributes: MountAttrFlags,
+    /// Where an old kernel has those mounts attached.
+    pub(crate) scaffold: OnceCell<Scaffold>,
 }
 
 /// A lower layer, and what it is called in errors.
@@ -85,7 +88,8 @@ impl Parts {
             }
         };
         let options = options_here(&layers.options, &layers.changes);
-        Ok((Self { lowers, upper, options, detached, attributes }, work_dir))
+        let scaffold = OnceCell::new();
+        Ok((Self { lowers, upper, options, detached, attributes, scaffold }, work_dir))
     }
 
     /// The layers' and the work directory.

@@ -4,6 +4,7 @@
 //! stays as it is.
 
 use std::{
+    cell::OnceCell,
     collections::BTreeMap,
     env,
     ffi::OsString,
@@ -151,6 +152,7 @@ impl Tree<'_> {
             options: self.options.clone(),
             detached,
             attributes,
+            scaffold: OnceCell::new(),
         };
         match self.changes {
             Changes::ReadOnly => read_only(path),
