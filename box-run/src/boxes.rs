@@ -22,7 +22,7 @@ use chain::{
 use clap::Parser;
 use nix::{errno::Errno, unistd::geteuid};
 use ns_enter::{Namespaces, NsEnter};
-use priv_drop::{Caps, PrivDrop, Seccomp, Settings};
+use priv_drop::{Caps, PrivDrop, Rlimit, Seccomp, Settings};
 use rustix::{
     event::{PollFd, PollFlags, poll},
     process::{Pid, PidfdFlags, Signal, pidfd_open, pidfd_send_signal},
@@ -235,8 +235,8 @@ fn inner(pid: i32) -> i32 {
     let children = fs::read_to_string(format!("/proc/{pid}/task/{pid}/children")).unwrap_or_default();
     let is_init = status_of(pid, "NSpid").is_some_and(|numbers| numbers.ends_with("\t1"));
     let first = children.split(' ').next().and_then(|child| child.parse().ok());
-    // A command that is process 1 itself has children too, but is not this program.
-    first.filter(|_| is_init && runs_this_program(pid)).unwrap_or(pid)
+    // A command that is process 1 itself has children too, but has become another program.
+    first.filter(|_| is_init && !has_begun(pid)).unwrap_or(pid)
 }
 
 /// Whether it has become another program since it was forked, as the command of a box does when it has given up what it is
@@ -246,10 +246,6 @@ fn has_begun(pid: i32) -> bool {
     let stat = fs::read_to_string(format!("/proc/{pid}/stat")).unwrap_or_default();
     let flags = stat.rsplit_once(") ").and_then(|(_, rest)| rest.split(' ').nth(6)?.parse::<u64>().ok());
     flags.is_some_and(|flags| flags & FORKED_ONLY == 0)
-}
-
-fn runs_this_program(pid: i32) -> bool {
-    fs::read(format!("/proc/{pid}/comm")).is_ok_and(|name| name == b"box-run\n" || name == b"ns-enter\n")
 }
 
 fn command_of(pid: i32) -> Vec<String> {
@@ -279,6 +275,8 @@ struct Exec {
 
 impl Exec {
     fn job(self) -> Result<Job> {
+        // Whatever the box's programs are, this one's file is not among them.
+        chain::run_from_a_copy(c"box-run")?;
         let operands = Operands::split(self.words, |_, _| false)?;
         let next = if operands.next.is_empty() { vec!["sh".into()] } else { operands.next };
         let found = running(&self.name)?;
@@ -350,17 +348,30 @@ fn privileges_of(pid: i32) -> Option<Settings> {
     let bits = u64::from_str_radix(&status_of(pid, "CapPrm")?, 16).ok()?;
     let is = |field, value: &str| status_of(pid, field).as_deref() == Some(value);
     let ids = |field| status_of(pid, field).and_then(|ids| ids.split('\t').next()?.parse::<u32>().ok());
+    let (uid, gid) = (inside(pid, "uid_map", ids("Uid")?)?, inside(pid, "gid_map", ids("Gid")?)?);
     let is_of_caller =
         fs::read_link(format!("/proc/{pid}/ns/user")).ok() == fs::read_link("/proc/self/ns/user").ok();
-    // In a user namespace of its own the numbers are others, and the command is the root that the join makes us.
-    let user =
-        if is_of_caller { Some(format!("{}:{}", ids("Uid")?, ids("Gid")?).parse().ok()?) } else { None };
+    // In another user namespace the join makes us root, which may be all that there is.
+    let is_root = !is_of_caller && (uid, gid) == (0, 0);
+    let user = if is_root { None } else { Some(format!("{uid}:{gid}").parse().ok()?) };
     Some(Settings {
         user,
         caps: Some(Caps::of_bits(bits)),
         no_new_privs: is("NoNewPrivs", "1"),
         seccomp: Some(if is("Seccomp", "2") { Seccomp::Default } else { Seccomp::None }),
+        rlimits: Rlimit::of_process(pid.cast_unsigned())?,
         ..Settings::default()
+    })
+}
+
+/// An id as the user namespace of a process has it, by the map of it that the caller sees (user_namespaces(7)).
+fn inside(pid: i32, map: &str, id: u32) -> Option<u32> {
+    let map = fs::read_to_string(format!("/proc/{pid}/{map}")).ok()?;
+    map.lines().find_map(|line| {
+        let numbers: Vec<u32> = line.split_whitespace().map(str::parse).collect::<Result<_, _>>().ok()?;
+        let [first, outside, count] = numbers.try_into().ok()?;
+        let at = id.checked_sub(outside).filter(|at| *at < count)?;
+        first.checked_add(at)
     })
 }
 

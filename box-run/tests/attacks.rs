@@ -52,28 +52,29 @@ fn the_program_of_process_1_cannot_be_opened_to_be_overwritten() {
 }
 
 #[test]
-fn the_program_of_the_box_cannot_be_written_by_a_command_that_is_it() {
+fn the_program_that_enters_a_box_cannot_be_changed_by_those_who_are_in_it() {
+    // CVE-2019-5736: the box's programs are all the one that enters, which so runs among them.
     let scene = Scene::new();
     let root = scene.rootfs("root");
-    symlink("/proc/self/exe", root.join("bin/own")).expect("symlink");
-    fs::write(root.join("bin/script"), "#!/proc/self/exe\n").expect("write");
-    fs::set_permissions(root.join("bin/script"), fs::Permissions::from_mode(0o755)).expect("chmod");
-    // The same way does work where nothing runs it any more: by a descriptor, it is written when its process has ended.
-    let overwrite = "exec 3</proc/$own/exe; kill $own; wait $own 2>/dev/null; { echo changed >/proc/self/fd/3; } 2>/dev/null; cat prog";
-    let script = format!(
-        "cp /bin/sleep prog; ./prog 1000 & own=$!; until [ /proc/$own/exe -ef prog ]; do :; done; {overwrite}"
-    );
-    assert_eq!(said(&scene, &script), "changed\n");
-    let script = "bin=$(command -v box-run); sum=$(md5sum <$bin); \
-                  for next in /proc/self/exe /bin/own /bin/script; do \
-                      box-run --root root --tmp --ro-bind attack:/attack -- $next --root / -- sh /attack/run 2>&1; done; \
-                  [ \"$sum\" = \"$(md5sum <$bin)\" ] && echo the same";
-    scene.tree(
-        "attack",
-        &[("run", "for p in /proc/[0-9]*; do { echo x >$p/exe; } 2>/dev/null && echo worked; done")],
-    );
-    let seen = said(&scene, script);
-    assert!(seen.ends_with("the same\n") && !seen.contains("worked"), "{seen}");
+    for name in ["own", "script"] {
+        symlink("/proc/self/exe", root.join("bin").join(name)).expect("symlink");
+    }
+    let hunt = "own=$(busybox readlink /proc/self/exe); while [ ! -e /tmp/stop ]; do for p in /proc/[0-9]*; do \
+                exe=$(busybox readlink $p/exe) || continue; [ \"$exe\" = \"$own\" ] && continue; echo \"$exe\" >>/tmp/seen; \
+                busybox chmod 4777 $p/exe 2>/dev/null; { echo x >$p/exe; } 2>/dev/null; done; done";
+    scene.tree("attack", &[("hunt", hunt)]);
+    fs::create_dir_all(root.join("attack")).expect("mkdir");
+    let script = r#"
+        cp "$(command -v box-run)" program; chmod 755 program
+        begin() { exec 3< <(exec ./program --root root --tmp --tmpfs /tmp:mode=1777 --name "$1" --ro-bind attack:/attack -- sh -c 'echo ready; exec sh /attack/hunt'); box=$!; read -r line <&3; }
+        enter() { for n in 1 2 3 4 5 6 7 8; do ./program exec "$@" >/dev/null 2>&1; done; }
+        name=test-enter-$$
+        begin $name
+        enter $name -- /bin/own --print --root / -- x; enter $name -- /bin/own ps
+        ./program exec $name -- sh -c 'grep -c memfd:chainbox /tmp/seen | sed "s/^[1-9][0-9]*/seen/"; touch /tmp/stop' 2>&1
+        wait $box
+        stat -c %a program; cmp program "$(command -v box-run)" && echo the same"#;
+    assert_eq!(said(&scene, script), "seen\n755\nthe same\n");
 }
 
 #[test]

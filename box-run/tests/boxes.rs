@@ -135,3 +135,45 @@ fn an_ordinary_user_has_boxes_of_its_own() {
         "box-run: names of boxes: there is no XDG_RUNTIME_DIR to keep them in; log in, or set it to a directory of your own\n"
     );
 }
+
+#[test]
+fn a_command_that_is_run_in_a_box_is_the_user_of_its_command_in_another_user_namespace_too() {
+    let scene = Scene::new();
+    let root = scene.rootfs("root");
+    // As its root would have it, whom the map makes 100000.
+    let own =
+        |path: &std::path::Path| std::os::unix::fs::chown(path, Some(100_000), Some(100_000)).expect("chown");
+    own(&root);
+    let name = name("mapped");
+    let script = start(&name, "--ns user=0:100000:65536 --user 1000:7", "id -u >/dev/shm/own")
+        + &format!(
+            "box-run exec {name} -- sh -c 'id -u; id -g; cat /dev/shm/own; busybox grep ^Cap.*: /proc/self/status | busybox sort -u -k 2 | busybox wc -l'; \
+             box-run stop --kill-after 100ms {name}; wait $box"
+        );
+    let seen = said(&scene, &script);
+    assert!(seen.starts_with("1000\n7\n1000\n"), "{seen}");
+}
+
+#[test]
+fn a_command_that_is_run_in_a_box_has_the_limits_of_its_command() {
+    let scene = Scene::new();
+    scene.rootfs("root");
+    let name = name("rlimits");
+    let script = start(&name, "--rlimit nofile=77:99 --rlimit fsize=1M", ":")
+        + &format!(
+            "box-run exec {name} -- sh -c 'ulimit -Sn; ulimit -Hn; ulimit -f; ulimit -c'; \
+             box-run stop --kill-after 100ms {name}; wait $box"
+        );
+    assert_eq!(said(&scene, &script), "77\n99\n2048\n0\n");
+}
+
+#[test]
+fn a_box_whose_program_has_another_name_is_entered() {
+    let scene = Scene::new();
+    scene.rootfs("root");
+    let name = name("renamed");
+    let script = "cp $(command -v box-run) sandbox; ".to_owned()
+        + &start(&name, "", ":").replace("exec box-run", "exec ./sandbox")
+        + &format!("./sandbox exec {name} -- echo in; box-run stop {name}; wait $box");
+    assert_eq!(said(&scene, &script), "in\n");
+}

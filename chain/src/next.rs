@@ -127,7 +127,7 @@ fn path_of(environment: &[CString]) -> Option<OsString> {
 }
 
 /// The environment of this process, in the words of environ(7).
-fn own_environment() -> Vec<CString> {
+pub(crate) fn own_environment() -> Vec<CString> {
     let word = |(name, value): (OsString, OsString)| [name.as_bytes(), b"=", value.as_bytes()].concat();
     env::vars_os().filter_map(|variable| CString::new(word(variable)).ok()).collect()
 }

@@ -74,7 +74,11 @@ impl Tool for Args {
         let Some(namespaces) = operands.settings.first() else {
             return Err(Error::new("no namespaces", "").hint("name some, such as uts,pid,mnt"));
         };
-        let link = NsEnter::new(Namespaces::parse(namespaces)?).with(self.details);
+        let namespaces = Namespaces::parse(namespaces)?;
+        if namespaces.joins_mounts() || self.details.root {
+            chain::run_from_a_copy(c"ns-enter")?;
+        }
+        let link = NsEnter::new(namespaces).with(self.details);
         Ok(Job::Launch { links: vec![Box::new(link)], next: operands.next, options: self.options })
     }
 }

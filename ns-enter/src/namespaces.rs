@@ -68,6 +68,13 @@ pub struct Namespaces {
 }
 
 impl Namespaces {
+    /// Whether a mount namespace is joined, by which NEXT is a program of those who are in it.
+    pub(crate) fn joins_mounts(&self) -> bool {
+        let joins = |want: &Want| matches!(want, Want::Join(_));
+        self.all.as_ref().is_some_and(joins)
+            || self.wanted.iter().any(|(kind, want)| *kind == Kind::Mnt && joins(want))
+    }
+
     /// Parses `uts[=HOSTNAME],pid,net@PID,mnt@FILE`. A file's name may hold anything but a comma.
     pub fn parse(text: &OsStr) -> Result<Self> {
         let mut namespaces = Self::default();

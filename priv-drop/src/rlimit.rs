@@ -1,11 +1,11 @@
 //! Limits of the process and of those that it makes (getrlimit(2)).
 
-use std::{fmt, str::FromStr, time::Duration};
+use std::{fmt, fs, str::FromStr, time::Duration};
 
 use chain::{Doing, Limit, Remedy, Result, Size, Span};
 use nix::{
     errno::Errno,
-    sys::resource::{RLIM_INFINITY, Resource, setrlimit},
+    sys::resource::{RLIM_INFINITY, Resource, getrlimit, setrlimit},
 };
 
 /// What a limit counts, which says how it is written.
@@ -37,6 +37,26 @@ const RESOURCES: [(&str, Resource, Unit); 16] = [
     ("stack", Resource::RLIMIT_STACK, Unit::Bytes),
 ];
 
+/// What the kernel calls them in /proc/PID/limits, after "Max" (fs/proc/base.c).
+const LABELS: [&str; 16] = [
+    "address space",
+    "core file size",
+    "cpu time",
+    "data size",
+    "file size",
+    "file locks",
+    "locked memory",
+    "msgqueue size",
+    "nice priority",
+    "open files",
+    "processes",
+    "resident set",
+    "realtime priority",
+    "realtime timeout",
+    "pending signals",
+    "stack size",
+];
+
 /// A limit. Typed as `NAME=VALUE`, which sets the soft and the hard limit, or `NAME=VALUE:HARD`.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Rlimit {
@@ -46,6 +66,26 @@ pub struct Rlimit {
 }
 
 impl Rlimit {
+    /// The limits that a process has (proc_pid_limits(5), which unlike prlimit(2) anybody may read), but none higher
+    /// than this process may set its own to. `None` if the process is gone.
+    pub fn of_process(pid: u32) -> Option<Vec<Self>> {
+        let text = fs::read_to_string(format!("/proc/{pid}/limits")).ok()?;
+        let limits = RESOURCES.iter().zip(LABELS).enumerate().map(|(resource, ((_, kind, _), label))| {
+            let mut values = text
+                .lines()
+                .find_map(|line| line.strip_prefix("Max ")?.strip_prefix(label))?
+                .split_whitespace();
+            let mut next = || match values.next()? {
+                "unlimited" => Some(RLIM_INFINITY),
+                number => number.parse().ok(),
+            };
+            let (soft, hard) = (next()?, next()?);
+            let (_, most) = getrlimit(*kind).ok()?;
+            Some(Self { resource, soft: soft.min(most), hard: hard.min(most) })
+        });
+        limits.collect()
+    }
+
     /// The name of the resource, as it is typed.
     pub fn name(&self) -> &'static str {
         RESOURCES[self.resource].0
@@ -136,6 +176,14 @@ impl Rlimit {
 mod tests {
     use super::*;
     use proptest::prelude::*;
+
+    #[test]
+    fn the_limits_of_a_process_are_asked_for() {
+        let own = Rlimit::of_process(std::process::id()).expect("of this process");
+        assert_eq!(own.len(), RESOURCES.len());
+        let (soft, hard) = getrlimit(Resource::RLIMIT_NOFILE).expect("a limit");
+        assert!(own.iter().any(|limit| limit.name() == "nofile" && (limit.soft, limit.hard) == (soft, hard)));
+    }
 
     #[test]
     fn a_value_is_written_in_the_unit_of_what_it_limits() {
