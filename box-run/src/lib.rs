@@ -11,6 +11,7 @@
 //! | `place.rs` | where another root is put together |
 //! | `print.rs` | the chain of lone tools |
 //! | `boxes.rs` | boxes that have a name |
+//! | `terminal.rs` | a terminal of its own for who enters a box |
 //! | `check.rs` | what a machine can have |
 
 mod args;
@@ -24,5 +25,6 @@ mod presets;
 mod print;
 mod privileges;
 mod secrets;
+mod terminal;
 
 pub use args::Args;

@@ -1,6 +1,6 @@
 //! Boxes with names: listed, entered and ended.
 
-use chain_testing::Scene;
+use chain_testing::{Scene, Terminal};
 
 fn said(scene: &Scene, script: &str) -> String {
     let output = scene.script(script).output().expect("bash");
@@ -176,4 +176,45 @@ fn a_box_whose_program_has_another_name_is_entered() {
         + &start(&name, "", ":").replace("exec box-run", "exec ./sandbox")
         + &format!("./sandbox exec {name} -- echo in; box-run stop {name}; wait $box");
     assert_eq!(said(&scene, &script), "in\n");
+}
+
+#[test]
+fn a_command_that_is_run_in_a_box_at_a_terminal_has_one_of_its_own_there() {
+    let scene = Scene::new();
+    scene.rootfs("root");
+    // Whoever comes is asked for its terminal, which is then read for as long as it is there.
+    let hunt = "echo ready; while [ ! -e /tmp/stop ]; do for p in /proc/[0-9]*; do t=$(busybox readlink $p/fd/0); \
+                case $t in /dev/pts/*|*/dev/pts/*) exec 5<>$p/fd/0 && break 2;; esac; done; done 2>/dev/null; \
+                echo got $t >/tmp/got; busybox timeout 20 cat <&5 >>/tmp/read 2>&1; exec sleep 1000";
+    scene.tree("attack", &[("hunt", hunt)]);
+    std::fs::create_dir(scene.path("root/attack")).expect("mkdir");
+    std::fs::create_dir(scene.path("shared")).expect("mkdir");
+    let name = name("terminal");
+    let begin = format!(
+        "exec 3< <(exec box-run --root root --tmp --name {name} --bind shared:/tmp --ro-bind attack:/attack -- sh /attack/hunt </dev/null 2>/dev/null); \
+         read line <&3; PS1='at the host> ' exec bash --norc --noprofile -i"
+    );
+    let mut bash = scene.command("bash");
+    bash.args(["-c", &begin]);
+    let mut terminal = Terminal::new(bash);
+    terminal.wait_for("at the host> ");
+    let command = "echo one\"\"two; while [ ! -e /tmp/got ]; do :; done; exit 7";
+    terminal.type_keys(&format!("box-run exec {name} -- sh -c '{command}'\n"));
+    terminal.wait_for("onetwo");
+    terminal.wait_for("at the host> ");
+    terminal.type_keys("echo status $?\n");
+    terminal.wait_for("status 7");
+    terminal.type_keys(": typed at the host\n");
+    terminal.wait_for("at the host> ");
+    terminal.type_keys("stty -a | grep -o ' icanon'; box-run exec ");
+    terminal.type_keys(&format!("{name} -- sh -c 'echo sl\"\"eeps; exec sleep 1000'\n"));
+    terminal.wait_for(" icanon");
+    terminal.wait_for("sleeps");
+    terminal.type_keys("\u{3}");
+    terminal.wait_for("at the host> ");
+    terminal.type_keys(&format!("echo status $?; box-run stop --kill-after 100ms {name}; exit\n"));
+    terminal.wait_for("status 130");
+    terminal.end();
+    let read = std::fs::read_to_string(scene.path("shared/read")).unwrap_or_default();
+    assert!(!read.contains("typed at the host"), "{read}");
 }

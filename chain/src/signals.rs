@@ -259,7 +259,7 @@ pub(crate) fn stop_self(signal: Signal) -> Result<()> {
 
 /// Ends this process as `signal` ended NEXT, so that the caller sees the same; as the first process
 /// of a pid namespace, which no signal of its own can kill, by status 128+N.
-pub(crate) fn die_of(signal: Signal) -> ! {
+pub fn die_of(signal: Signal) -> ! {
     if getpid().as_raw() != 1 {
         // NEXT dumped core if it was to; a second dump, of the supervisor, would only hide it.
         let _ = nix::sys::resource::setrlimit(nix::sys::resource::Resource::RLIMIT_CORE, 0, 0);
