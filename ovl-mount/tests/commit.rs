@@ -356,6 +356,17 @@ fn a_renamed_file_that_was_made_anew_is_known_after_an_interruption() {
 }
 
 #[test]
+fn a_new_file_with_the_number_of_one_that_was_moved_is_not_moved_after_an_interruption() {
+    let before = "echo shared > lower/c; ln lower/c lower/b; rm -r copy; cp -a lower copy";
+    let script = "chmod 600 c; mv c a; rm b; echo new > c; echo more >> sparse";
+    let (scene, shown) = changed_after(before, script, "--redirect-dir on --metacopy on");
+    let run = "chattr +i copy/sparse; ovl-commit upper --to copy 2>/dev/null; echo $?; chattr -i copy/sparse; \
+               ovl-commit upper --to copy; echo $?; cat copy/a copy/c";
+    scene.script(run).assert().success().stdout("125\n0\nshared\nnew\n").stderr("");
+    same(&walk(&scene.path("copy")), &shown, script);
+}
+
+#[test]
 fn two_at_a_time_are_refused() {
     let (scene, _) = changed_by("echo more >> file", "");
     let run = "exec 3<copy; flock 3; ovl-commit upper --to copy; flock --unlock 3; ovl-commit upper --to copy; echo $?";

@@ -207,8 +207,10 @@ pub(super) fn carry_out(
     };
     for (at, one) in deepest {
         let doing = || format!("take {} out of its place", one.from.display());
+        // What is done is not there any more, but another file may have got its number meanwhile.
         if let Some(spot) = tree.find(&one.from)?
             && one.from != one.to
+            && !done.is_noted(upper, &one.to)?
             && spot.stat().doing(doing)?.is_some_and(|stat| stat.ino == one.inode)
         {
             renameat(&spot.dir, &spot.name, stage, staged(at)).doing(doing)?;
