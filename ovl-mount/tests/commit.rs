@@ -367,6 +367,18 @@ fn a_new_file_with_the_number_of_one_that_was_moved_is_not_moved_after_an_interr
 }
 
 #[test]
+fn what_is_noted_in_the_upper_directory_is_on_its_disk_when_the_commit_ends() {
+    let scene = Scene::new();
+    let script = "set -e; truncate -s 16M disk; mkfs.ext4 -q disk; mkdir -p lower/dir other here there; touch lower/dir/file; cp -a lower copy; \
+                  mount -o loop disk other; trap 'umount other' EXIT; mkdir other/upper; sync -f other; \
+                  ovl-mount -l lower -u other/upper --redirect-dir on here -- mv here/dir here/moved; sync -f other; \
+                  ovl-commit other/upper --to copy; cp disk lost; \
+                  mount -o loop lost there; trap 'umount there other' EXIT; \
+                  ovl-commit there/upper --to copy; find copy -mindepth 1 | sort";
+    scene.script(script).assert().success().stdout("copy/moved\ncopy/moved/file\n").stderr("");
+}
+
+#[test]
 fn two_at_a_time_are_refused() {
     let (scene, _) = changed_by("echo more >> file", "");
     let run = "exec 3<copy; flock 3; ovl-commit upper --to copy; flock --unlock 3; ovl-commit upper --to copy; echo $?";

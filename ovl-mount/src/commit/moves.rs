@@ -228,9 +228,21 @@ pub(super) fn carry_out(
         } else if !is_placed(one)? && !done.is_noted(upper, &one.to)? {
             return Err(Error::new(doing(), "it is gone; somebody else has moved it meanwhile"));
         }
+    }
+    note_all(tree, moves, upper, done)
+}
+
+/// Notes that all are done. The two directories may be on two filesystems, of which a loss of power can take the one
+/// and not the other: no note is there before what it is about, and nothing that relies on it before the note.
+fn note_all(tree: &Tree, moves: &[Move], upper: &OwnedFd, done: &Done) -> Result<()> {
+    if moves.is_empty() {
+        return Ok(());
+    }
+    tree.sync()?;
+    for one in moves {
         done.put_on(upper, &one.to)?;
     }
-    Ok(())
+    nix::unistd::syncfs(upper).doing(|| "wait for the disk of the upper directory".into())
 }
 
 impl Move {
