@@ -20,21 +20,6 @@ use crate::changes::{
     lower::parent,
 };
 
-/// Fails before anything is changed for what cannot be applied.
-pub(super) fn check(found: &[Change]) -> Result<()> {
-    for change in found.iter().filter(|change| change.entry.marks.names.is_some()) {
-        let stat = &change.entry.stat;
-        if stat.kind == FileKind::Regular && change.lower.as_ref().is_some_and(|lower| lower.stat.nlink > 1) {
-            return Err(Error::new(
-                change.path.display().to_string(),
-                "it has other names, which only the index of the overlay knows",
-            )
-            .hint("make such changes without --index"));
-        }
-    }
-    Ok(())
-}
-
 /// What is the same for all.
 struct Work<'a> {
     tree: &'a Tree,

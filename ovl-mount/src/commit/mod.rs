@@ -32,7 +32,7 @@ use std::{
 
 use chain::{Doing, Error, Result};
 
-use crate::changes::{Change, Kind, Lowers, Prefix, Stat, changes, root};
+use crate::changes::{Change, Kind, Lowers, Prefix, Stat, changes, names, root};
 use choice::Choice;
 use loss::Rules;
 use moves::Done;
@@ -74,7 +74,7 @@ pub(crate) fn commit(order: &Order) -> Result<()> {
     if begun.is_none() || order.dry_run {
         let lowers = if wanted.moves.is_empty() { plain()?.moved() } else { plain()? };
         let found = chosen(changes(&upper, prefix, Some(&lowers))?, &order.choice, &wanted.moves);
-        apply::check(&found)?;
+        names::check_all(&found)?;
         let newer = match begun {
             None => {
                 Rules { tree: &tree, upper: &upper, choice: &order.choice, wanted: &wanted }.check(&found)?
@@ -94,7 +94,7 @@ pub(crate) fn commit(order: &Order) -> Result<()> {
     };
     moves::carry_out(&tree, &stage, &moves, &upper, &done)?;
     let found = chosen(changes(&upper, prefix, Some(&plain()?.moved()))?, &order.choice, &wanted.moves);
-    apply::check(&found)?;
+    names::check_all(&found)?;
     apply::all(&tree, &stage, &upper, prefix, &found, &order.choice, &wanted.further_names)?;
     tree.sync()?;
     tree.unstage()

@@ -21,6 +21,7 @@ use crate::changes::{
     Attribute, Dir, Entry, FileKind, Prefix, Stat,
     compare::target,
     dir::{open_dir, open_file},
+    names,
 };
 
 /// Writes the layer of `upper`, which is an open directory, with no time in it that is later than `latest`.
@@ -49,6 +50,7 @@ impl<W: Write> Layer<W> {
         }
         for entry in files {
             let path = path.join(entry.os_name());
+            names::check(&path, &entry, None)?;
             self.add(dir, &entry, &path).map_err(|error| error.within(&path.display().to_string()))?;
         }
         Ok(())
