@@ -379,6 +379,20 @@ fn what_is_noted_in_the_upper_directory_is_on_its_disk_when_the_commit_ends() {
 }
 
 #[test]
+fn a_directory_of_somebody_that_has_the_name_of_the_stage_is_not_removed() {
+    for name in [".ovl-commit", ".ovl-commit.done"] {
+        let (scene, _) = changed_by("echo mine > file", "");
+        let run = format!(
+            "mkdir copy/{name}; echo keep > copy/{name}/precious; ovl-commit upper --to copy; \
+             cat copy/{name}/precious copy/file; rm copy/{name}/precious; ovl-commit upper --to copy; cat copy/file; ls -A copy | grep -c ovl-commit"
+        );
+        scene.script(&run).assert().stdout("keep\nfile\nmine\n0\n").stderr(format!(
+            "ovl-commit: open {name}: it has precious in it, which is not of ovl-commit; give the directory another name\n"
+        ));
+    }
+}
+
+#[test]
 fn two_at_a_time_are_refused() {
     let (scene, _) = changed_by("echo more >> file", "");
     let run = "exec 3<copy; flock 3; ovl-commit upper --to copy; flock --unlock 3; ovl-commit upper --to copy; echo $?";

@@ -66,6 +66,7 @@ pub(crate) fn commit(order: &Order) -> Result<()> {
         }
     }
     let _only = tree.lock()?;
+    tree.check_going()?;
     let done = Done::new(prefix, &target);
     let wanted = moves::wanted(&upper, prefix, &done, &order.choice)?;
     let title = moves::title(&own, &order.choice);

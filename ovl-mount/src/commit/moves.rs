@@ -22,11 +22,9 @@ use rustix::fs::{Mode, OFlags, openat, renameat};
 
 use super::{
     choice::Choice,
-    tree::{Tree, write_safely},
+    tree::{JOURNAL, Tree, write_safely},
 };
 use crate::changes::{Dir, FileKind, Prefix, Stat, dir::open_dir, lower::parent};
-
-const JOURNAL: &CStr = c"moves";
 
 /// One rename.
 #[derive(Debug, Clone, PartialEq, Eq)]

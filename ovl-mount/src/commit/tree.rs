@@ -130,10 +130,21 @@ impl Tree {
         self.existing_stage()?.ok_or(Errno::ENOENT).doing(doing)
     }
 
-    /// The stage of a run before this, if it is there. What it says is believed, so nobody else may have made it.
+    /// The stage of a run before this, if it is there.
     pub(super) fn existing_stage(&self) -> Result<Option<OwnedFd>> {
-        let doing = || "open .ovl-commit".to_owned();
-        let stage = match open_dir(&self.root, STAGE) {
+        self.own(STAGE)
+    }
+
+    /// Fails if the name of a stage that has no use any more is that of something else.
+    pub(super) fn check_going(&self) -> Result<()> {
+        self.own(GOING).map(drop)
+    }
+
+    /// A directory that a run before this has made, if it is there. What it says is believed, so nobody else may have
+    /// made it; and it is removed with all that is in it, so that must be known too.
+    fn own(&self, name: &CStr) -> Result<Option<OwnedFd>> {
+        let doing = || format!("open {}", name.to_string_lossy());
+        let stage = match open_dir(&self.root, name) {
             Err(Errno::ENOENT) => return Ok(None),
             stage => stage.doing(doing)?,
         };
@@ -141,6 +152,11 @@ impl Tree {
         if stat.uid != nix::unistd::geteuid().as_raw() || stat.mode & 0o022 != 0 {
             return Err(Error::new(doing(), "it is another user's, or others may write to it")
                 .hint("remove it, if no ovl-commit is running"));
+        }
+        if let Some(other) = names(stage.as_fd()).doing(doing)?.iter().find(|name| !is_staged(name)) {
+            let other = OsStr::from_bytes(other.as_bytes()).display();
+            return Err(Error::new(doing(), format!("it has {other} in it, which is not of ovl-commit"))
+                .hint("give the directory another name"));
         }
         Ok(Some(stage))
     }
@@ -164,6 +180,20 @@ impl Tree {
         nix::unistd::syncfs(&self.root).doing(doing)
     }
 }
+
+/// Whether something of this name can be in a stage: the journal, what is made, or what is moved.
+fn is_staged(name: &CStr) -> bool {
+    let name = name.to_bytes();
+    let is_moved = |rest: &[u8]| !rest.is_empty() && rest.iter().all(u8::is_ascii_digit);
+    [JOURNAL, NEW, MADE].iter().any(|known| known.to_bytes() == name)
+        || name.strip_prefix(b"move").is_some_and(is_moved)
+}
+
+/// What is to be renamed.
+pub(super) const JOURNAL: &CStr = c"moves";
+
+/// The file that is being made.
+pub(super) const MADE: &CStr = c"file";
 
 /// What is written before it gets its name.
 const NEW: &CStr = c"new";
