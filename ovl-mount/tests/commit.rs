@@ -393,6 +393,17 @@ fn a_directory_of_somebody_that_has_the_name_of_the_stage_is_not_removed() {
 }
 
 #[test]
+fn directories_above_what_is_chosen_are_as_in_the_overlay() {
+    let script = "mkdir -p new/sub; echo in > new/sub/file; touch new/other; chmod 1755 new; chmod 555 new/sub; \
+                  chown 12:34 new new/sub; setfattr -n user.x -v y new; touch -d @1600000000 new new/sub";
+    let (scene, _) = changed_by(script, "");
+    let run = "ovl-commit upper --to copy --only new/sub/file; cd copy; find new -printf '%p %m %U:%G\n'; getfattr -n user.x --only-values new; \
+               stat -c ' %Y' new new/sub";
+    let run = scene.script(run).assert().success().stderr("");
+    run.stdout("new 1755 12:34\nnew/sub 555 12:34\nnew/sub/file 644 0:0\ny 1600000000\n 1600000000\n");
+}
+
+#[test]
 fn two_at_a_time_are_refused() {
     let (scene, _) = changed_by("echo more >> file", "");
     let run = "exec 3<copy; flock 3; ovl-commit upper --to copy; flock --unlock 3; ovl-commit upper --to copy; echo $?";

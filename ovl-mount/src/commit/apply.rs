@@ -10,6 +10,7 @@ use chain::{Doing, Error, Result};
 use rustix::fs::{Mode, mkdirat};
 
 use super::{
+    above::Above,
     choice::Choice,
     file::{dress, link, make, set_times},
     tree::{Tree, remove},
@@ -26,19 +27,18 @@ struct Work<'a> {
     stage: &'a OwnedFd,
     upper: &'a OwnedFd,
     prefix: Prefix,
+    above: &'a Above<'a>,
     further_names: &'a BTreeSet<PathBuf>,
 }
 
 pub(super) fn all(
-    tree: &Tree,
-    stage: &OwnedFd,
-    upper: &OwnedFd,
-    prefix: Prefix,
+    above: &Above,
     found: &[Change],
     choice: &Choice,
     further_names: &BTreeSet<PathBuf>,
 ) -> Result<()> {
-    let work = Work { tree, stage, upper, prefix, further_names };
+    let Above { tree, stage, upper, prefix, .. } = *above;
+    let work = Work { tree, stage, upper, prefix, above, further_names };
     for change in found {
         work.apply(change).map_err(|error| error.within(&change.path.display().to_string()))?;
     }
@@ -65,7 +65,7 @@ impl Work<'_> {
                 None => Ok(()),
             };
         }
-        self.tree.make_above(path)?;
+        self.above.make(path)?;
         if self.further_names.contains(path) {
             return Ok(());
         }
@@ -131,7 +131,7 @@ impl Work<'_> {
         if now.is_none_or(|now| now.kind != FileKind::Directory) {
             return Ok(());
         }
-        if !is_taken {
+        if !is_taken && !self.above.has_made(path) {
             return set_times(&entry.stat, spot.dir.as_fd(), &spot.name);
         }
         let (above, _) = parent(self.upper, path).doing(|| "find it in the upper directory".into())?;

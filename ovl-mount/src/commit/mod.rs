@@ -11,9 +11,11 @@
 //! | `loss.rs` | what goes besides |
 //! | `moves.rs` | renames, and their journal |
 //! | `apply.rs` | everything else, in its order |
+//! | `above.rs` | directories above what is applied |
 //! | `file.rs` | one file, made aside and put into its place |
 //! | `tree.rs` | the directory that is changed |
 
+mod above;
 mod apply;
 mod args;
 mod choice;
@@ -33,6 +35,7 @@ use std::{
 use chain::{Doing, Error, Result};
 
 use crate::changes::{Change, Kind, Lowers, Prefix, Stat, changes, names, root};
+use above::Above;
 use choice::Choice;
 use loss::Rules;
 use moves::Done;
@@ -93,10 +96,11 @@ pub(crate) fn commit(order: &Order) -> Result<()> {
         Some(begun) => begun,
         None => moves::begin(&tree, &title, &wanted.moves)?,
     };
-    moves::carry_out(&tree, &stage, &moves, &upper, &done)?;
+    let above = Above::new(&tree, &stage, &upper, prefix);
+    moves::carry_out(&above, &moves, &done)?;
     let found = chosen(changes(&upper, prefix, Some(&plain()?.moved()))?, &order.choice, &wanted.moves);
     names::check_all(&found)?;
-    apply::all(&tree, &stage, &upper, prefix, &found, &order.choice, &wanted.further_names)?;
+    apply::all(&above, &found, &order.choice, &wanted.further_names)?;
     tree.sync()?;
     tree.unstage()
 }

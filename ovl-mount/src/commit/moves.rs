@@ -21,6 +21,7 @@ use nix::errno::Errno;
 use rustix::fs::{Mode, OFlags, openat, renameat};
 
 use super::{
+    above::Above,
     choice::Choice,
     tree::{JOURNAL, Tree, write_safely},
 };
@@ -188,13 +189,8 @@ pub(super) fn begin(tree: &Tree, title: &str, wanted: &[(PathBuf, PathBuf)]) -> 
 }
 
 /// Renames what is not yet where it belongs.
-pub(super) fn carry_out(
-    tree: &Tree,
-    stage: &OwnedFd,
-    moves: &[Move],
-    upper: &OwnedFd,
-    done: &Done,
-) -> Result<()> {
+pub(super) fn carry_out(above: &Above, moves: &[Move], done: &Done) -> Result<()> {
+    let Above { tree, stage, upper, .. } = *above;
     let mut deepest: Vec<_> = moves.iter().enumerate().collect();
     deepest.sort_by_key(|(_, one)| std::cmp::Reverse(one.from.components().count()));
     let staged = |at: usize| CString::new(format!("move{at}")).unwrap_or_default();
@@ -219,7 +215,7 @@ pub(super) fn carry_out(
     for (at, one) in shallowest {
         let doing = || format!("put {} into its place", one.to.display());
         if Stat::find(stage, &staged(at)).doing(doing)?.is_some() {
-            tree.make_above(&one.to)?;
+            above.make(&one.to)?;
             let spot = tree.spot(&one.to)?;
             spot.clear().doing(doing)?;
             renameat(stage, staged(at), &spot.dir, &spot.name).doing(doing)?;

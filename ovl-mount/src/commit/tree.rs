@@ -7,7 +7,7 @@ use std::{
         fd::{AsFd, OwnedFd},
         unix::ffi::OsStrExt,
     },
-    path::{Path, PathBuf},
+    path::Path,
 };
 
 use chain::{Doing, Error, Remedy, Result};
@@ -18,7 +18,7 @@ use nix::{
 use rustix::fs::{AtFlags, Mode, OFlags, fsync, mkdirat, openat, renameat, unlinkat};
 
 use crate::changes::{
-    FileKind, Stat,
+    Stat,
     dir::{names, open_dir},
     lower::{open_below, parent},
 };
@@ -88,26 +88,6 @@ impl Tree {
                 Ok(Some(Spot { dir, name }))
             }
         }
-    }
-
-    /// Makes the directories above a path that are missing; they get the rest of what they are to have later.
-    pub(super) fn make_above(&self, path: &Path) -> Result<()> {
-        let above: Vec<PathBuf> = path
-            .ancestors()
-            .skip(1)
-            .filter(|path| !path.as_os_str().is_empty())
-            .map(Path::to_path_buf)
-            .collect();
-        for dir in above.iter().rev() {
-            let spot = self.spot(dir)?;
-            let doing = || format!("make {}", dir.display());
-            if spot.stat().doing(doing)?.is_some_and(|stat| stat.kind == FileKind::Directory) {
-                continue;
-            }
-            spot.clear().doing(doing)?;
-            mkdirat(&spot.dir, &spot.name, Mode::RWXU).doing(doing)?;
-        }
-        Ok(())
     }
 
     /// Keeps others from changing the directory by ovl-commit at the same time.
