@@ -215,7 +215,7 @@ fn holes_stay_holes() {
 #[test]
 fn what_another_upper_has_begun_is_not_gone_on_with() {
     let (scene, _) = changed_by("echo mine > file", "");
-    let script = "mkdir copy/.ovl-commit; printf 'another\\0' > copy/.ovl-commit/moves; ovl-commit upper --to copy; cat copy/file; \
+    let script = "mkdir copy/.ovl-commit; printf 'another\\0note\\0' > copy/.ovl-commit/moves; ovl-commit upper --to copy; cat copy/file; \
                   rm copy/.ovl-commit/moves; ovl-commit upper --to copy; cat copy/file; ls -A copy | grep -c ovl-commit";
     scene.script(script).assert().stdout("file\nmine\n0\n").stderr(
         "ovl-commit: read .ovl-commit/moves: the changes of another upper directory are half applied; complete that first\n",
@@ -401,6 +401,25 @@ fn directories_above_what_is_chosen_are_as_in_the_overlay() {
                stat -c ' %Y' new new/sub";
     let run = scene.script(run).assert().success().stderr("");
     run.stdout("new 1755 12:34\nnew/sub 555 12:34\nnew/sub/file 644 0:0\ny 1600000000\n 1600000000\n");
+}
+
+#[test]
+fn what_is_begun_is_completed_when_the_disk_has_another_number() {
+    let scene = Scene::new();
+    let script = "set -e; for name in disk spare; do truncate -s 16M $name; mkfs.ext4 -q $name; done; mkdir here there on; \
+                  mount -o loop disk here; trap 'umount here there 2>/dev/null || true' EXIT; cd here; mkdir -p lower/dir upper; touch lower/dir/file; \
+                  echo old > lower/other; cp -a lower copy; \
+                  ovl-mount -l lower -u upper --redirect-dir on ../on -- sh -c 'cd $PWD/../on; mv dir moved; echo new > other'; \
+                  chattr +i copy/other; ovl-commit upper --to copy 2>/dev/null || echo interrupted; chattr -i copy/other; stat -c %d copy > ../before; \
+                  cd ..; umount here; mount -o loop spare there; mount -o loop disk here; cd here; \
+                  cmp -s ../before <(stat -c %d copy) || echo another; \
+                  ovl-commit upper --to copy; cat copy/other; find copy -mindepth 1 | sort; cd ..";
+    scene
+        .script(script)
+        .assert()
+        .success()
+        .stdout("interrupted\nanother\nnew\ncopy/moved\ncopy/moved/file\ncopy/other\n")
+        .stderr("");
 }
 
 #[test]

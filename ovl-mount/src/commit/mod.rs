@@ -38,7 +38,7 @@ use crate::changes::{Change, Kind, Lowers, Prefix, Stat, changes, names, root};
 use above::Above;
 use choice::Choice;
 use loss::Rules;
-use moves::Done;
+use moves::{Begun, Done};
 use tree::{GOING, STAGE, Tree};
 
 /// What is to be done.
@@ -70,10 +70,10 @@ pub(crate) fn commit(order: &Order) -> Result<()> {
     }
     let _only = tree.lock()?;
     tree.check_going()?;
-    let done = Done::new(prefix, &target);
-    let wanted = moves::wanted(&upper, prefix, &done, &order.choice)?;
     let title = moves::title(&own, &order.choice);
     let begun = moves::begun(&tree, &title)?;
+    let done = Done::new(prefix, begun.as_ref(), &target);
+    let wanted = moves::wanted(&upper, prefix, &done, &order.choice)?;
     let plain = || tree.root.try_clone().doing(doing).map(Lowers::plain);
     if begun.is_none() || order.dry_run {
         let lowers = if wanted.moves.is_empty() { plain()?.moved() } else { plain()? };
@@ -92,9 +92,9 @@ pub(crate) fn commit(order: &Order) -> Result<()> {
             conflict::refuse(&found, &newer)?;
         }
     }
-    let (stage, moves) = match begun {
+    let Begun { stage, moves, .. } = match begun {
         Some(begun) => begun,
-        None => moves::begin(&tree, &title, &wanted.moves)?,
+        None => moves::begin(&tree, &title, &wanted.moves, &done)?,
     };
     let above = Above::new(&tree, &stage, &upper, prefix);
     moves::carry_out(&above, &moves, &done)?;

@@ -123,9 +123,14 @@ pub(super) struct Done {
 }
 
 impl Done {
-    pub(super) fn new(prefix: Prefix, target: &Stat) -> Self {
+    /// The note of what was begun before, or of a new run. Which device the directory is on tells it from a copy or a
+    /// snapshot; but that number can be another one after the machine has started again, and so the journal keeps
+    /// the note.
+    pub(super) fn new(prefix: Prefix, begun: Option<&Begun>, target: &Stat) -> Self {
         let attribute = CString::new(format!("{}committed", prefix.text())).unwrap_or_default();
-        Self { attribute, value: name_of(target) }
+        let (major, minor) = target.dev;
+        let new = || format!("{major}:{minor}:{}", name_of(target));
+        Self { attribute, value: begun.map_or_else(new, |begun| begun.note.clone()) }
     }
 
     fn is_on(&self, dir: BorrowedFd, name: &CStr) -> nix::Result<bool> {
@@ -151,14 +156,23 @@ pub(super) fn title(upper: &Stat, choice: &Choice) -> String {
     format!("{}\n{}", name_of(upper), choice.words())
 }
 
-/// What a run before this has begun: where, and the renames. It is begun when they are written down.
-pub(super) fn begun(tree: &Tree, title: &str) -> Result<Option<(OwnedFd, Vec<Move>)>> {
+/// A commit that is begun: the renames are written down.
+pub(super) struct Begun {
+    pub(super) stage: OwnedFd,
+    pub(super) moves: Vec<Move>,
+    /// The value of the note on each that is done.
+    note: String,
+}
+
+/// What a run before this has begun.
+pub(super) fn begun(tree: &Tree, title: &str) -> Result<Option<Begun>> {
     let Some(stage) = tree.existing_stage()? else { return Ok(None) };
     let Some(text) = read(&stage)? else { return Ok(None) };
     let doing = "read .ovl-commit/moves";
-    let (of, moves) = parse(&text).ok_or_else(|| Error::new(doing, "it is not a journal of ovl-commit"))?;
+    let (of, note, moves) =
+        parse(&text).ok_or_else(|| Error::new(doing, "it is not a journal of ovl-commit"))?;
     if of == title {
-        return Ok(Some((stage, moves)));
+        return Ok(Some(Begun { stage, moves, note }));
     }
     let upper = |title: &str| title.split('\n').next().unwrap_or_default().to_owned();
     if upper(&of) != upper(title) {
@@ -172,7 +186,7 @@ pub(super) fn begun(tree: &Tree, title: &str) -> Result<Option<(OwnedFd, Vec<Mov
 }
 
 /// Writes down what is to be renamed, and of what.
-pub(super) fn begin(tree: &Tree, title: &str, wanted: &[(PathBuf, PathBuf)]) -> Result<(OwnedFd, Vec<Move>)> {
+pub(super) fn begin(tree: &Tree, title: &str, wanted: &[(PathBuf, PathBuf)], done: &Done) -> Result<Begun> {
     let mut moves = Vec::new();
     for (from, to) in wanted {
         let doing = || format!("move {} to {}", from.display(), to.display());
@@ -184,8 +198,8 @@ pub(super) fn begin(tree: &Tree, title: &str, wanted: &[(PathBuf, PathBuf)]) -> 
         moves.push(Move { from: from.clone(), to: to.clone(), inode: stat.ino });
     }
     let stage = tree.stage()?;
-    write_safely(&stage, JOURNAL, &written(title, &moves))?;
-    Ok((stage, moves))
+    write_safely(&stage, JOURNAL, &written(title, &done.value, &moves))?;
+    Ok(Begun { stage, moves, note: done.value.clone() })
 }
 
 /// Renames what is not yet where it belongs.
@@ -247,22 +261,24 @@ impl Move {
     }
 }
 
-/// What tells a directory from all others, also from a later one: the number of an inode is given again.
+/// What tells a directory from all others of its filesystem, also from a later one: the number of an inode is given
+/// again.
 fn name_of(dir: &Stat) -> String {
-    let (((major, minor), inode), born) = (dir.identity(), dir.btime.unwrap_or_default());
-    format!("{major}:{minor}:{inode} {}.{:09}", born.sec, born.nsec)
+    let born = dir.btime.unwrap_or_default();
+    format!("{} {}.{:09}", dir.ino, born.sec, born.nsec)
 }
 
-fn written(title: &str, moves: &[Move]) -> Vec<u8> {
-    let first = [title.as_bytes(), b"\0"].concat();
+fn written(title: &str, note: &str, moves: &[Move]) -> Vec<u8> {
+    let first = [title.as_bytes(), b"\0", note.as_bytes(), b"\0"].concat();
     first.into_iter().chain(moves.iter().flat_map(Move::line)).collect()
 }
 
-/// What it is of, and the renames.
-fn parse(text: &[u8]) -> Option<(String, Vec<Move>)> {
+/// What it is of, the note on what is done, and the renames.
+fn parse(text: &[u8]) -> Option<(String, String, Vec<Move>)> {
     let parts: Vec<_> = text.split(|byte| *byte == 0).collect();
     let (last, parts) = parts.split_last()?;
     let (title, parts) = parts.split_first()?;
+    let (note, parts) = parts.split_first()?;
     if !last.is_empty() || parts.len() % 3 != 0 {
         return None;
     }
@@ -272,7 +288,8 @@ fn parse(text: &[u8]) -> Option<(String, Vec<Move>)> {
         Some(Move { inode, from: path(parts[1]), to: path(parts[2]) })
     };
     let moves = parts.chunks(3).map(one).collect::<Option<_>>()?;
-    Some((String::from_utf8(title.to_vec()).ok()?, moves))
+    let text = |bytes: &[u8]| String::from_utf8(bytes.to_vec()).ok();
+    Some((text(title)?, text(note)?, moves))
 }
 
 fn read(stage: &OwnedFd) -> Result<Option<Vec<u8>>> {
@@ -297,7 +314,7 @@ mod tests {
         fn a_journal_comes_back(moves in proptest::collection::vec((any::<u64>(), "[^\\x00]{1,9}", "[^\\x00]{1,9}"), 0..5)) {
             let moves: Vec<_> =
                 moves.into_iter().map(|(inode, from, to)| Move { inode, from: from.into(), to: to.into() }).collect();
-            prop_assert_eq!(parse(&written("1:2:3 4.5", &moves)), Some(("1:2:3 4.5".into(), moves)));
+            prop_assert_eq!(parse(&written("3 4.5", "1:2:6 7.8", &moves)), Some(("3 4.5".into(), "1:2:6 7.8".into(), moves)));
         }
 
         #[test]
