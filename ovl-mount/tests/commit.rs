@@ -423,6 +423,20 @@ fn what_is_begun_is_completed_when_the_disk_has_another_number() {
 }
 
 #[test]
+fn what_cannot_be_renamed_is_refused_before_anything_is() {
+    let (scene, _) = changed_by("mv -T dir renamed; mv -T empty other.d", "--redirect-dir on");
+    let before = walk(&scene.path("copy"));
+    let run = "mkdir other; mount --bind copy/empty copy/empty; ovl-commit upper --to copy; umount copy/empty; ls -A copy | grep ovl-commit; \
+               mount --bind upper other; mount -o remount,bind,ro other; ovl-commit other --to copy; umount other; ls -A copy | grep ovl-commit";
+    scene.script(run).assert().code(1).stdout("").stderr(
+        "ovl-commit: move empty to other.d: Invalid cross-device link; something is mounted there, which cannot be moved\n\
+         ovl-commit: note in the upper directory what is done: Read-only file system; \
+         it must be writable, as renames cannot be applied without\n",
+    );
+    same(&walk(&scene.path("copy")), &before, "nothing is done");
+}
+
+#[test]
 fn two_at_a_time_are_refused() {
     let (scene, _) = changed_by("echo more >> file", "");
     let run = "exec 3<copy; flock 3; ovl-commit upper --to copy; flock --unlock 3; ovl-commit upper --to copy; echo $?";

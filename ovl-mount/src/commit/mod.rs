@@ -94,7 +94,7 @@ pub(crate) fn commit(order: &Order) -> Result<()> {
     }
     let Begun { stage, moves, .. } = match begun {
         Some(begun) => begun,
-        None => moves::begin(&tree, &title, &wanted.moves, &done)?,
+        None => moves::begin(&tree, &title, &wanted.moves, &upper, &done)?,
     };
     let above = Above::new(&tree, &stage, &upper, prefix);
     moves::carry_out(&above, &moves, &done)?;

@@ -16,7 +16,7 @@ use std::{
     path::{Path, PathBuf},
 };
 
-use chain::{Doing, Error, Result};
+use chain::{Doing, Error, Remedy, Result};
 use nix::errno::Errno;
 use rustix::fs::{Mode, OFlags, openat, renameat};
 
@@ -25,7 +25,11 @@ use super::{
     choice::Choice,
     tree::{JOURNAL, Tree, write_safely},
 };
-use crate::changes::{Dir, FileKind, Prefix, Stat, dir::open_dir, lower::parent};
+use crate::changes::{
+    Dir, FileKind, Prefix, Stat,
+    dir::open_dir,
+    lower::{open_below, parent},
+};
 
 /// One rename.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -144,6 +148,17 @@ impl Done {
         self.is_on(dir.as_fd(), &name).doing(doing)
     }
 
+    /// Finds out whether notes can be written, before anything is renamed.
+    fn try_on(&self, upper: &OwnedFd) -> Result<()> {
+        let doing = || "note in the upper directory what is done".to_owned();
+        let hint = "it must be writable, as renames cannot be applied without";
+        chain::xattr::set(upper.as_fd(), c".", &self.attribute, b"")
+            .and_then(|()| chain::xattr::remove(upper.as_fd(), c".", &self.attribute))
+            .doing(doing)
+            .remedy(Errno::EROFS, hint)
+            .remedy(Errno::EACCES, hint)
+    }
+
     fn put_on(&self, upper: &OwnedFd, path: &Path) -> Result<()> {
         let doing = || format!("note on {} of the upper directory that it is done", path.display());
         let (dir, name) = parent(upper, path).doing(doing)?;
@@ -185,17 +200,27 @@ pub(super) fn begun(tree: &Tree, title: &str) -> Result<Option<Begun>> {
         .hint("complete that first, by the same words"))
 }
 
-/// Writes down what is to be renamed, and of what.
-pub(super) fn begin(tree: &Tree, title: &str, wanted: &[(PathBuf, PathBuf)], done: &Done) -> Result<Begun> {
+/// Writes down what is to be renamed, and of what, if all that can be done.
+pub(super) fn begin(
+    tree: &Tree,
+    title: &str,
+    wanted: &[(PathBuf, PathBuf)],
+    upper: &OwnedFd,
+    done: &Done,
+) -> Result<Begun> {
     let mut moves = Vec::new();
     for (from, to) in wanted {
         let doing = || format!("move {} to {}", from.display(), to.display());
-        let stat = match tree.find(from)? {
-            Some(spot) => spot.stat().doing(doing)?,
-            None => None,
-        };
-        let stat = stat.ok_or(Errno::ENOENT).doing(doing)?;
+        let spot = tree.find(from)?.ok_or(Errno::ENOENT).doing(doing)?;
+        let name = Path::new(OsStr::from_bytes(spot.name.as_bytes()));
+        let file = open_below(&spot.dir, name, OFlags::PATH)
+            .doing(doing)
+            .remedy(Errno::EXDEV, "something is mounted there, which cannot be moved")?;
+        let stat = Stat::of_open(&file).doing(doing)?;
         moves.push(Move { from: from.clone(), to: to.clone(), inode: stat.ino });
+    }
+    if !moves.is_empty() {
+        done.try_on(upper)?;
     }
     let stage = tree.stage()?;
     write_safely(&stage, JOURNAL, &written(title, &done.value, &moves))?;
