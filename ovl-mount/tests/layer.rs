@@ -69,6 +69,16 @@ fn as_a_lower_layer_it_hides_what_was_removed() {
 }
 
 #[test]
+fn attributes_of_links_pipes_and_devices_are_kept() {
+    let scene = Scene::new();
+    let script = "mkdir upper; cd upper; ln -s /no/such link; mkfifo fifo; mknod null c 1 3; setfattr -hn trusted.x -v of-link link; \
+                  setfacl -m u:12:rw fifo; setfattr -n trusted.x -v of-null null; cd ..; \
+                  told() { (cd $1; getfattr -hdm - *; getfacl -cn fifo); }; \
+                  ovl-layer upper -o layer.tar && ovl-layer -x layer.tar --devices back && diff <(told upper) <(told back) && told back | grep -Ec 'of-|user:12'";
+    scene.script(script).assert().success().stdout("3\n").stderr("");
+}
+
+#[test]
 fn the_same_changes_give_the_same_bytes() {
     let scene = Scene::new();
     changes(&scene);

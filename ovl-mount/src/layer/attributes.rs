@@ -1,9 +1,12 @@
 //! What an entry of a layer says of a file besides its content.
 
 use std::{
-    ffi::OsStr,
+    ffi::{CString, OsStr},
     io::{self, Read},
-    os::{fd::OwnedFd, unix::ffi::OsStrExt},
+    os::{
+        fd::{AsFd, OwnedFd},
+        unix::ffi::OsStrExt,
+    },
     path::Path,
 };
 
@@ -121,7 +124,7 @@ impl Giver {
         }
         for (attribute, value) in &attributes.extended {
             if self.is_root || attribute.starts_with(b"user.") {
-                extend(above, name, kind, OsStr::from_bytes(attribute), value)?;
+                extend(above, name, attribute, value)?;
             }
         }
         if kind != FileType::Symlink {
@@ -132,14 +135,11 @@ impl Giver {
     }
 }
 
-fn extend(above: &OwnedFd, name: &OsStr, kind: FileType, attribute: &OsStr, value: &[u8]) -> Result<()> {
-    let doing = || format!("set its attribute {}", attribute.display());
-    if !matches!(kind, FileType::RegularFile | FileType::Directory) {
-        return Err(Error::new(doing(), "only files and directories have some"));
-    }
-    let flags = OFlags::RDONLY | OFlags::NOFOLLOW | OFlags::NONBLOCK | OFlags::CLOEXEC;
-    let file = openat(above, name, flags, Mode::empty()).doing(doing)?;
-    rustix::fs::fsetxattr(file, attribute, value, XattrFlags::empty()).doing(doing)
+/// A symbolic link has attributes of its own, a pipe or a device is not opened for it.
+fn extend(above: &OwnedFd, name: &OsStr, attribute: &[u8], value: &[u8]) -> Result<()> {
+    let doing = || format!("set its attribute {}", OsStr::from_bytes(attribute).display());
+    let text = |bytes: &[u8]| CString::new(bytes).map_err(|_| Errno::EINVAL).doing(doing);
+    chain::xattr::set(above.as_fd(), &text(name.as_bytes())?, &text(attribute)?, value).doing(doing)
 }
 
 #[cfg(test)]

@@ -67,7 +67,7 @@ impl<W: Write> Layer<W> {
         }
         let stat = &found.stat;
         let mut record = Record::new(path, stat, self.latest);
-        if found.marks.attributes && matches!(stat.kind, FileKind::Regular | FileKind::Directory) {
+        if found.marks.attributes {
             let read = self.prefix.attributes(above.as_fd(), &found.name);
             record.extended(&read.doing(|| "read its attributes".into())?)?;
         }
