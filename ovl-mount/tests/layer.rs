@@ -258,6 +258,18 @@ fn a_broken_layer_is_said_so() {
 }
 
 #[test]
+fn a_damaged_layer_leaves_nothing() {
+    let scene = Scene::new();
+    let script = "mkdir upper; head -c 100k /dev/urandom > upper/file; \
+                  for end in tar.gz tar.zst; do ovl-layer upper -o whole.$end; cp whole.$end bad.$end; size=$(stat -c %s bad.$end); \
+                  printf XY | dd of=bad.$end bs=1 seek=$((size / 2)) conv=notrunc status=none; ovl-layer -x bad.$end dir; echo $?; \
+                  head -c $((size - 3)) whole.$end > cut.$end; ovl-layer -x cut.$end dir; echo $?; done; \
+                  tar -C upper -b 2048 -czf padded.tar.gz file; ovl-layer -x padded.tar.gz dir; echo $?; cmp dir/file upper/file; ls -A";
+    let run = scene.script(script).assert().success();
+    run.stdout("125\n125\n125\n125\n0\nbad.tar.gz\nbad.tar.zst\ncut.tar.gz\ncut.tar.zst\ndir\npadded.tar.gz\nupper\nwhole.tar.gz\nwhole.tar.zst\n");
+}
+
+#[test]
 fn an_existing_directory_is_taken_only_if_it_is_empty() {
     let scene = Scene::new();
     let script = "mkdir upper full empty; touch upper/file full/mine; ovl-layer upper -o layer.tar; \

@@ -6,6 +6,7 @@
 use std::{
     ffi::OsStr,
     fs::{self, File},
+    io,
     os::unix::{ffi::OsStrExt, fs::DirBuilderExt},
     path::{Path, PathBuf},
 };
@@ -18,6 +19,9 @@ use super::{read::Metered, tree::Tree};
 /// The most that names and attributes of one entry may take: PATH_MAX twice, and all extended attributes that a
 /// file may have (xattr(7)).
 const HEADERS: u64 = 1 << 20;
+
+/// The most that may follow the last entry: some fill a record, which is a tape's at most.
+const PADDING: u64 = 16 << 20;
 
 /// What may be in a layer.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -70,6 +74,9 @@ fn fill(file: File, name: &str, dir: &Path, bounds: Bounds) -> Result<()> {
         tree.add(&mut entry)
             .map_err(|error| error.within(&format!("{name}: {}", OsStr::from_bytes(&path).display())))?;
     }
+    // What is damaged is known at the end of the stream only, where the checksum is.
+    left.set(PADDING);
+    io::copy(&mut archive.into_inner(), &mut io::sink()).doing(reading)?;
     tree.finish()
 }
 
