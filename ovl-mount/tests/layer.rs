@@ -103,6 +103,8 @@ fn what_a_layer_cannot_say_is_refused_and_leaves_no_file() {
             "file: only its metadata changed: a layer cannot say that; make the changes without --redirect-dir and --metacopy",
         ),
         ("touch upper/.wh.x", ".wh.x: its name: in a layer it would hide something"),
+        ("mknod upper/.wh..opq c 0 0", ".wh..opq: it was removed, which a layer cannot say of such a name"),
+        ("mknod upper/dir/.wh.x c 0 0", "dir/.wh.x: it was removed, which a layer cannot say of such a name"),
     ] {
         let script = format!(
             "mkdir -p upper/dir; touch upper/file; {make}; ovl-layer upper -o layer.tar; echo $?; ls layer* 2>/dev/null"
@@ -160,6 +162,13 @@ fn hostile_layers_are_refused_and_leave_nothing() {
             &[(link, "evil", "missing")],
             "evil: link it to missing: No such file or directory; the other name must come before it in the layer",
         ),
+        (
+            &[(file, ".wh..wh..opq", "")],
+            ".wh..wh..opq: a whiteout: it hides all layers below, which an overlay cannot say",
+        ),
+        (&[(file, "a/.wh.b/c", "")], "a/.wh.b/c: its name: it lies in a whiteout, which is no directory"),
+        (&[(file, "./", "")], "./: its name: that of the directory that all is in"),
+        (&[(symlink, ".", "..")], ".: its name: that of the directory that all is in"),
         (&[(file, ".wh..", "")], ".wh..: a whiteout: it hides nothing that has a name"),
         (&[(file, ".wh...", "")], ".wh...: a whiteout: it hides nothing that has a name"),
         (

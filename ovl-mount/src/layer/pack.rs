@@ -45,6 +45,13 @@ impl<W: Write> Layer<W> {
         // What is hidden comes first, as the specification wants it.
         let (hidden, files): (Vec<_>, Vec<_>) = entries.into_iter().partition(|entry| entry.marks.whiteout);
         for entry in hidden {
+            if entry.name.as_bytes().starts_with(WHITEOUT.as_bytes()) {
+                let path = path.join(entry.os_name());
+                return Err(Error::new(
+                    path.display().to_string(),
+                    "it was removed, which a layer cannot say of such a name",
+                ));
+            }
             let name = [OsStr::new(WHITEOUT), entry.os_name()].into_iter().collect::<OsString>();
             self.add_mark(&path.join(name))?;
         }
