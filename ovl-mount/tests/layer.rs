@@ -279,6 +279,38 @@ fn a_damaged_layer_leaves_nothing() {
 }
 
 #[test]
+fn a_time_before_1970_comes_back() {
+    let scene = Scene::new();
+    let script = "mkdir upper; touch -d @-3.25 upper/a; touch -d @-0.5 upper/b; touch -d @-7 upper/c; ovl-layer upper -o layer.tar; \
+                  ovl-layer -x layer.tar dir; mkdir tars; tar -C tars -xf layer.tar 2>/dev/null; stat -c %.2Y {dir,tars}/{a,b,c}";
+    scene.script(script).assert().success().stdout("-3.25\n-0.50\n-7.00\n".repeat(2)).stderr("");
+}
+
+#[test]
+fn what_other_tars_write_is_understood_or_refused() {
+    let scene = Scene::new();
+    let script = "mkdir in; echo a > in/a; truncate -s 1M in/sparse; echo end >> in/sparse; cd in; \
+                  tar --format pax --pax-option globexthdr.name=g,comment=x -cf ../global.tar a; tar --format pax -S -cf ../pax.tar sparse; \
+                  tar --format gnu -S -cf ../gnu.tar sparse; cd ..; \
+                  for name in global pax gnu; do ovl-layer -x $name.tar $name; echo $?; done; cat global/a; ls global; cmp gnu/sparse in/sparse; ls";
+    let run = scene.script(script).assert().success();
+    run.stdout("0\n125\n0\na\na\nglobal\nglobal.tar\ngnu\ngnu.tar\nin\npax.tar\n").stderr(
+        "ovl-layer: pax.tar: GNUSparseFile.0/sparse: its holes: they are told in a way of GNU tar's own, which is not read; \
+         make the layer without --sparse\n",
+    );
+    // A header that says something of all entries has its bound too.
+    let mut header = Header::new_ustar();
+    header.set_path("global").expect("path");
+    header.set_entry_type(EntryType::XGlobalHeader);
+    header.set_size(1 << 30);
+    header.set_cksum();
+    fs::write(scene.path("long.tar"), header.as_bytes()).expect("layer");
+    let run = scene.script("(cat long.tar; cat /dev/zero) | ovl-layer -x - dir; ls -d dir").assert();
+    let said = String::from_utf8_lossy(&run.get_output().stderr).into_owned();
+    assert!(said.starts_with("ovl-layer: read -: more than it may hold\n"), "{said}");
+}
+
+#[test]
 fn an_existing_directory_is_taken_only_if_it_is_empty() {
     let scene = Scene::new();
     let script = "mkdir upper full empty; touch upper/file full/mine; ovl-layer upper -o layer.tar; \

@@ -64,6 +64,12 @@ impl Attributes {
                     ));
                 }
                 attributes.extended.push((name.to_vec(), extension.value_bytes().to_vec()));
+            } else if key.starts_with(b"GNU.sparse.") {
+                return Err(Error::new(
+                    "its holes",
+                    "they are told in a way of GNU tar's own, which is not read",
+                )
+                .hint("make the layer without --sparse"));
             } else if key == b"mtime" {
                 attributes.modified = time(extension.value_bytes()).ok_or_else(|| bad("its time"))?;
             }
@@ -77,7 +83,7 @@ fn number(field: &[u8], parsed: io::Result<u64>) -> Option<u64> {
     if field.iter().all(|byte| matches!(byte, 0 | b' ')) { Some(0) } else { parsed.ok() }
 }
 
-/// `1700000000.25`.
+/// `1700000000.25`, or `-3.25`, which is three quarters of a second after -4.
 fn time(text: &[u8]) -> Option<Timespec> {
     let text = std::str::from_utf8(text).ok()?;
     let (seconds, fraction) = text.split_once('.').unwrap_or((text, ""));
@@ -85,8 +91,13 @@ fn time(text: &[u8]) -> Option<Timespec> {
     if !is_number(fraction) {
         return None;
     }
-    let tv_nsec = format!("{fraction:0<9}").get(..9)?.parse().ok()?;
-    Some(Timespec { tv_sec: seconds.parse().ok()?, tv_nsec })
+    let whole: i64 = seconds.parse().ok()?;
+    let nanos: i64 = format!("{fraction:0<9}").get(..9)?.parse().ok()?;
+    Some(if seconds.starts_with('-') && nanos > 0 {
+        Timespec { tv_sec: whole.checked_sub(1)?, tv_nsec: 1_000_000_000 - nanos }
+    } else {
+        Timespec { tv_sec: whole, tv_nsec: nanos }
+    })
 }
 
 /// What can be given to files here.
@@ -148,9 +159,14 @@ mod tests {
 
     #[test]
     fn a_time_has_up_to_nine_decimals_that_count() {
-        for (text, seconds, nanos) in
-            [("12", 12, 0), ("12.5", 12, 500_000_000), ("0.0000000019", 0, 1), ("-3.25", -3, 250_000_000)]
-        {
+        for (text, seconds, nanos) in [
+            ("12", 12, 0),
+            ("12.5", 12, 500_000_000),
+            ("0.0000000019", 0, 1),
+            ("-3", -3, 0),
+            ("-3.25", -4, 750_000_000),
+            ("-0.5", -1, 500_000_000),
+        ] {
             let found = time(text.as_bytes()).expect(text);
             assert_eq!((found.tv_sec, found.tv_nsec), (seconds, nanos), "{text}");
         }

@@ -187,7 +187,12 @@ impl Record {
         }
         record.header.set_mtime(u64::try_from(seconds).unwrap_or_default());
         if seconds < 0 || nanos != 0 {
-            let time = format!("{seconds}.{nanos:09}");
+            // Nanoseconds count up from the second before, and decimals down from the one after.
+            let time = if seconds < 0 && nanos != 0 {
+                format!("-{}.{:09}", -(seconds + 1), 1_000_000_000 - nanos)
+            } else {
+                format!("{seconds}.{nanos:09}")
+            };
             record.extensions.push(("mtime".into(), time.trim_end_matches('0').trim_end_matches('.').into()));
         }
         record

@@ -13,7 +13,7 @@ use std::{
 
 use chain::{Doing, Error, Remedy, Result, Size};
 use nix::errno::Errno;
-use tar::Archive;
+use tar::{Archive, EntryType};
 
 use super::{read::Metered, tree::Tree};
 /// The most that names and attributes of one entry may take: PATH_MAX twice, and all extended attributes that a
@@ -69,6 +69,10 @@ fn fill(file: File, name: &str, dir: &Path, bounds: Bounds) -> Result<()> {
         left.set(HEADERS);
         let Some(entry) = entries.next() else { break };
         let mut entry = entry.doing(reading)?;
+        // What it says of all entries after it, in a tar of git archive which commit it is of, is no file.
+        if entry.header().entry_type() == EntryType::XGlobalHeader {
+            continue;
+        }
         left.set(HEADERS.saturating_add(entry.size()));
         let path = entry.path_bytes().into_owned();
         tree.add(&mut entry)
