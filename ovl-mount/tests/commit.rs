@@ -437,6 +437,22 @@ fn what_cannot_be_renamed_is_refused_before_anything_is() {
 }
 
 #[test]
+fn what_lies_too_deep_is_refused() {
+    let scene = Scene::new();
+    let script = "deep() { mkdir $1; (cd $1; for _ in $(seq $2); do mkdir $3; cd -P $3; done; touch in); }; long=$(printf '%0250d' 0); \
+                  deep upper 498 a; deep nested 3000 a; deep long 20 $long; mkdir to; \
+                  for dir in nested long; do ovl-diff $dir; ovl-layer $dir -o layer.tar; ovl-commit $dir --to to; done; ls -A to; \
+                  ovl-diff upper | wc -l; ovl-layer upper -o layer.tar && ovl-commit upper --to to && find to -name in | wc -l; rm -r nested long";
+    let deep = "a: there are more than 500 directories in one another\n";
+    let long = format!("{:0250}: a path in it has more than 4095 bytes\n", 0);
+    let said: Vec<_> = [deep, &long]
+        .into_iter()
+        .flat_map(|why| ["ovl-diff", "ovl-layer", "ovl-commit"].map(|tool| format!("{tool}: {why}")))
+        .collect();
+    scene.script(script).assert().success().stdout("499\n1\n").stderr(said.concat());
+}
+
+#[test]
 fn two_at_a_time_are_refused() {
     let (scene, _) = changed_by("echo more >> file", "");
     let run = "exec 3<copy; flock 3; ovl-commit upper --to copy; flock --unlock 3; ovl-commit upper --to copy; echo $?";
