@@ -292,10 +292,10 @@ fn what_other_tars_write_is_understood_or_refused() {
     let script = "mkdir in; echo a > in/a; truncate -s 1M in/sparse; echo end >> in/sparse; cd in; \
                   tar --format pax --pax-option globexthdr.name=g,comment=x -cf ../global.tar a; tar --format pax -S -cf ../pax.tar sparse; \
                   tar --format gnu -S -cf ../gnu.tar sparse; cd ..; \
-                  for name in global pax gnu; do ovl-layer -x $name.tar $name; echo $?; done; cat global/a; ls global; cmp gnu/sparse in/sparse; ls";
+                  for name in global pax gnu; do ovl-layer -x $name.tar $name; echo $?; done 2>said; sed 's/File.[0-9]*/File/' said >&2; rm said; cat global/a; ls global; cmp gnu/sparse in/sparse; ls";
     let run = scene.script(script).assert().success();
     run.stdout("0\n125\n0\na\na\nglobal\nglobal.tar\ngnu\ngnu.tar\nin\npax.tar\n").stderr(
-        "ovl-layer: pax.tar: GNUSparseFile.0/sparse: its holes: they are told in a way of GNU tar's own, which is not read; \
+        "ovl-layer: pax.tar: ./GNUSparseFile/sparse: its holes: they are told in a way of GNU tar's own, which is not read; \
          make the layer without --sparse\n",
     );
     // A header that says something of all entries has its bound too.

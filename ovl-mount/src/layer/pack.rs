@@ -58,12 +58,16 @@ impl<W: Write> Layer<W> {
         for entry in files {
             let path = path.join(entry.os_name());
             names::check(&path, &entry, None)?;
-            self.add(dir, &entry, &path).map_err(|error| error.within(&path.display().to_string()))?;
+            let inner = self.add(dir, &entry, &path);
+            if let Some(inner) = inner.map_err(|error| error.within(&path.display().to_string()))? {
+                self.add_all(&inner, &path)?;
+            }
         }
         Ok(())
     }
 
-    fn add(&mut self, above: &OwnedFd, found: &Entry, path: &Path) -> Result<()> {
+    /// Adds what is at `path`; if it is a directory, it is given back, open, for what is in it.
+    fn add(&mut self, above: &OwnedFd, found: &Entry, path: &Path) -> Result<Option<OwnedFd>> {
         if found.name.as_bytes().starts_with(WHITEOUT.as_bytes()) {
             return Err(Error::new("its name", "in a layer it would hide something"));
         }
@@ -78,7 +82,7 @@ impl<W: Write> Layer<W> {
             let read = self.prefix.attributes(above.as_fd(), &found.name);
             record.extended(&read.doing(|| "read its attributes".into())?)?;
         }
-        match stat.kind {
+        let added = match stat.kind {
             FileKind::Directory => {
                 let dir = open_dir(above, &found.name).doing(|| "open it".into())?;
                 // By custom its name ends with a slash.
@@ -87,13 +91,14 @@ impl<W: Write> Layer<W> {
                 if found.marks.opaque {
                     self.add_mark(&path.join(format!("{WHITEOUT}{OPAQUE}")))?;
                 }
-                self.add_all(&dir, path)
+                return Ok(Some(dir));
             }
             FileKind::Regular => {
                 if let Some(first) = self.first_name(stat, path) {
                     let mut record = Record::new(path, stat, self.latest);
                     record.link(&first);
-                    return self.write(record, EntryType::Link, io::empty());
+                    self.write(record, EntryType::Link, io::empty())?;
+                    return Ok(None);
                 }
                 let file = open_file(above, &found.name).doing(|| "open it".into())?;
                 record.header.set_size(stat.size);
@@ -115,7 +120,8 @@ impl<W: Write> Layer<W> {
                 chain::note("ovl-layer", &format!("{}: left out, as a layer has no sockets", path.display()));
                 Ok(())
             }
-        }
+        };
+        added.map(|()| None)
     }
 
     /// The name under which a file of several names is in the layer already.
