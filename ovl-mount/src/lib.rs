@@ -15,6 +15,7 @@ mod loop_device;
 mod memory;
 mod options;
 mod overlay;
+mod own;
 mod pieces;
 mod store;
 mod whole;

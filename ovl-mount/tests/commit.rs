@@ -2,7 +2,7 @@
 
 use std::{collections::BTreeMap, fs, path::PathBuf};
 
-use chain_testing::{Scene, slowness, walk};
+use chain_testing::{ORDINARY_USER, Scene, slowness, walk};
 
 const LOWER: &str = "mkdir -p lower/dir/deep lower/empty; cd lower; echo one > dir/one; echo two > dir/two; echo deep > dir/deep/file; \
                      echo file > file; echo other > other; ln other linked; ln -s file link; mkfifo fifo; chmod 4755 other; \
@@ -442,14 +442,15 @@ fn what_lies_too_deep_is_refused() {
     let script = "deep() { mkdir $1; (cd $1; for _ in $(seq $2); do mkdir $3; cd -P $3; done; touch in); }; long=$(printf '%0250d' 0); \
                   deep upper 498 a; deep nested 3000 a; deep long 20 $long; mkdir to; \
                   for dir in nested long; do ovl-diff $dir; ovl-layer $dir -o layer.tar; ovl-commit $dir --to to; done; ls -A to; \
-                  ovl-diff upper | wc -l; ovl-layer upper -o layer.tar && ovl-commit upper --to to && find to -name in | wc -l; rm -r nested long";
+                  ovl-diff upper | wc -l; ovl-layer upper -o layer.tar && ovl-commit upper --to to && find to -name in | wc -l; \
+                  deep six 600 a; tar -cf deep.tar six; ovl-layer -x deep.tar dir 2>&1 | grep -c 'six: there are more than 500'; ls -d dir 2>/dev/null; rm -r nested long six";
     let deep = "a: there are more than 500 directories in one another\n";
     let long = format!("{:0250}: a path in it has more than 4095 bytes\n", 0);
     let said: Vec<_> = [deep, &long]
         .into_iter()
         .flat_map(|why| ["ovl-diff", "ovl-layer", "ovl-commit"].map(|tool| format!("{tool}: {why}")))
         .collect();
-    scene.script(script).assert().success().stdout("499\n1\n").stderr(said.concat());
+    scene.script(script).assert().success().stdout("499\n1\n1\n").stderr(said.concat());
 }
 
 #[test]
@@ -458,4 +459,20 @@ fn two_at_a_time_are_refused() {
     let run = "exec 3<copy; flock 3; ovl-commit upper --to copy; flock --unlock 3; ovl-commit upper --to copy; echo $?";
     let why = "ovl-commit: lock the directory: Resource temporarily unavailable; another ovl-commit is at work in it\n";
     scene.script(run).assert().success().stdout("0\n").stderr(why);
+}
+
+#[test]
+fn an_ordinary_user_commits_also_to_directories_that_nobody_may_write_to() {
+    let scene = Scene::new();
+    scene.tree("theirs", &[]);
+    scene.script(&format!("chown {ORDINARY_USER} theirs")).assert().success();
+    let script = "set -e; cd theirs; mkdir -p lower/pkg/ro/in lower/kept lower/old lower/deep/ro upper here; touch lower/pkg/ro/in/file lower/kept/{a,b} lower/old/file; \
+                  chmod 555 lower/pkg/ro/in lower/pkg/ro lower/kept lower/old lower/deep/ro; cp -a lower copy; \
+                  ns-enter user,mnt -- ovl-mount -l lower -u upper here -- bash -ec 'cd $PWD/here; chmod -R u+w .; rm -r pkg; rm kept/a; echo new > kept/b; \
+                  mkdir kept/new; mv old/file deep/ro; setfattr -n user.x -v y old; chmod 555 kept old deep/ro'; \
+                  ovl-commit upper --to copy; cd copy; find . -mindepth 1 -printf '%P %m\\n' | sort; cat kept/b; getfattr -n user.x --only-values old";
+    let run = scene.script_as_user(script).assert().success().stderr("");
+    run.stdout(
+        "deep 755\ndeep/ro 555\ndeep/ro/file 644\nkept 555\nkept/b 644\nkept/new 755\nold 555\nnew\ny",
+    );
 }

@@ -332,3 +332,18 @@ fn an_ordinary_user_unpacks_what_is_theirs_then() {
     let run = scene.script_as_user(script).assert().success().stderr("");
     run.stdout(format!("{ORDINARY_USER} 4711 1234567890\nc\nbluey"));
 }
+
+#[test]
+fn an_ordinary_user_gets_nothing_of_a_layer_that_cannot_be_put_into_its_place() {
+    let scene = Scene::new();
+    scene.tree("theirs", &[]);
+    let script = "cd theirs; mkdir -p in/ro full; touch in/ro/file full/mine; chmod 555 in/ro; tar -C in -cf good.tar ro; \
+                  cp good.tar bad.tar; ovl-layer -x good.tar full; ls -A; \
+                  (cd full; tar -cf ../late.tar ../in/ro mine 2>/dev/null); tar -C in -cf late.tar ro ro/file --transform 's,^ro/file$,ro/file/under,'; \
+                  ovl-layer -x late.tar dir 2>/dev/null; echo $?; ls -A";
+    scene.script(&format!("chown {ORDINARY_USER} theirs")).assert().success();
+    let run = scene.script_as_user(script).assert().success();
+    let all = "bad.tar\nfull\ngood.tar\nin\n";
+    run.stdout(format!("{all}125\nbad.tar\nfull\ngood.tar\nin\nlate.tar\n"))
+        .stderr("ovl-layer: make full: Directory not empty; it is there, and not empty\n");
+}

@@ -13,13 +13,14 @@ use super::{
     above::Above,
     choice::Choice,
     file::{dress, link, make, set_times},
-    tree::{Tree, remove},
+    tree::Tree,
 };
 use crate::changes::{
     Change, Dir, Entry, FileKind, Kind, Prefix,
     dir::{names, open_dir},
     lower::parent,
 };
+use crate::own::{changing, remove};
 
 /// What is the same for all.
 struct Work<'a> {
@@ -82,7 +83,8 @@ impl Work<'_> {
                 };
             }
             spot.clear().doing(|| "replace it".into())?;
-            return mkdirat(&spot.dir, &spot.name, Mode::RWXU).doing(|| "make it".into());
+            return changing(&spot.dir, || mkdirat(&spot.dir, &spot.name, Mode::RWXU))
+                .doing(|| "make it".into());
         }
         let is_shared = now.is_some_and(|now| now.nlink > 1);
         match change.kind {

@@ -16,12 +16,13 @@ use rustix::fs::{
     linkat, makedev, mkdirat, mknodat, openat, renameat, seek, symlinkat, utimensat,
 };
 
-use super::tree::{MADE, Spot, remove};
+use super::tree::{MADE, Spot};
 use crate::changes::{
     Attribute, Entry, FileKind, Prefix, Stat, Time,
     compare::{next_data, target},
     dir::open_file,
 };
+use crate::own::{changing, open_up, remove};
 
 /// Makes the file in the stage and puts it into its place. If it has no content in the upper directory, that is what
 /// is there already.
@@ -63,7 +64,8 @@ pub(super) fn make(
 /// by rename(2), so what is there goes first then.
 fn put(stage: &OwnedFd, name: &CStr, spot: &Spot) -> Result<()> {
     let doing = || "put it into its place".to_owned();
-    match renameat(stage, name, &spot.dir, &spot.name) {
+    let put = || changing(&spot.dir, || renameat(stage, name, &spot.dir, &spot.name));
+    match put() {
         Err(
             rustix::io::Errno::ISDIR
             | rustix::io::Errno::NOTDIR
@@ -71,7 +73,7 @@ fn put(stage: &OwnedFd, name: &CStr, spot: &Spot) -> Result<()> {
             | rustix::io::Errno::EXIST,
         ) => {
             spot.clear().doing(doing)?;
-            renameat(stage, name, &spot.dir, &spot.name).doing(doing)
+            put().doing(doing)
         }
         done => done.doing(doing),
     }
@@ -153,14 +155,19 @@ pub(super) fn dress(
         Vec::new()
     };
     let has = crate::changes::xattr::plain(dir, name).doing(|| "read its attributes".into())?;
+    // Who may not write to a file cannot give it attributes; the mode is set after them.
+    let opened = |change: &dyn Fn() -> nix::Result<()>| match change() {
+        Err(Errno::EACCES) => open_up(dir, name).and_then(|()| change()),
+        done => done,
+    };
     for Attribute { name: extra, .. } in
         has.iter().filter(|one| !wanted.iter().any(|other| other.name == one.name))
     {
-        chain::xattr::remove(dir, name, extra)
+        opened(&|| chain::xattr::remove(dir, name, extra))
             .doing(|| format!("remove its attribute {}", extra.to_string_lossy()))?;
     }
     for attribute in wanted.iter().filter(|one| !has.contains(one)) {
-        chain::xattr::set(dir, name, &attribute.name, &attribute.value)
+        opened(&|| chain::xattr::set(dir, name, &attribute.name, &attribute.value))
             .doing(|| format!("set its attribute {}", attribute.name.to_string_lossy()))?;
     }
     if stat.kind != FileKind::Symlink {

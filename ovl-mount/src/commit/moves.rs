@@ -30,6 +30,7 @@ use crate::changes::{
     dir::open_dir,
     lower::{open_below, parent},
 };
+use crate::own::changing;
 
 /// One rename.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -246,7 +247,7 @@ pub(super) fn carry_out(above: &Above, moves: &[Move], done: &Done) -> Result<()
             && !done.is_noted(upper, &one.to)?
             && spot.stat().doing(doing)?.is_some_and(|stat| stat.ino == one.inode)
         {
-            renameat(&spot.dir, &spot.name, stage, staged(at)).doing(doing)?;
+            rename((&spot.dir, &spot.name), (stage, &staged(at)), &spot.dir).doing(doing)?;
         }
     }
     let mut shallowest: Vec<_> = moves.iter().enumerate().collect();
@@ -257,12 +258,22 @@ pub(super) fn carry_out(above: &Above, moves: &[Move], done: &Done) -> Result<()
             above.make(&one.to)?;
             let spot = tree.spot(&one.to)?;
             spot.clear().doing(doing)?;
-            renameat(stage, staged(at), &spot.dir, &spot.name).doing(doing)?;
+            rename((stage, &staged(at)), (&spot.dir, &spot.name), &spot.dir).doing(doing)?;
         } else if !is_placed(one)? && !done.is_noted(upper, &one.to)? {
             return Err(Error::new(doing(), "it is gone; somebody else has moved it meanwhile"));
         }
     }
     note_all(tree, moves, upper, done)
+}
+
+/// Renames something to or from a place in `dir`. To a directory that is moved itself its owner must be able to write
+/// too, as the name `..` in it is another one then.
+fn rename(from: (&OwnedFd, &CStr), to: (&OwnedFd, &CStr), dir: &OwnedFd) -> rustix::io::Result<()> {
+    let rename = || changing(dir, || renameat(from.0, from.1, to.0, to.1));
+    match open_dir(from.0, from.1) {
+        Ok(moved) => changing(moved, rename),
+        Err(_) => rename(),
+    }
 }
 
 /// Notes that all are done. The two directories may be on two filesystems, of which a loss of power can take the one

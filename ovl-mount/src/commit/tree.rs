@@ -15,12 +15,15 @@ use nix::{
     errno::Errno,
     fcntl::{Flock, FlockArg},
 };
-use rustix::fs::{AtFlags, Mode, OFlags, fsync, mkdirat, openat, renameat, unlinkat};
+use rustix::fs::{Mode, OFlags, fsync, mkdirat, openat, renameat};
 
-use crate::changes::{
-    Stat,
-    dir::{names, open_dir},
-    lower::{open_below, parent},
+use crate::{
+    changes::{
+        Stat,
+        dir::{names, open_dir},
+        lower::parent,
+    },
+    own::{changing, remove},
 };
 
 /// Where what is not in its place yet is kept: in the directory itself, so that it is on its filesystem.
@@ -48,22 +51,6 @@ impl Spot {
     pub(super) fn clear(&self) -> nix::Result<()> {
         remove(self.dir.as_fd(), &self.name)
     }
-}
-
-/// Removes a file, or a directory with all that is in it; it need not be there.
-pub(super) fn remove(dir: impl AsFd, name: &CStr) -> nix::Result<()> {
-    let errno = |errno: rustix::io::Errno| Errno::from_raw(errno.raw_os_error());
-    match unlinkat(dir.as_fd(), name, AtFlags::empty()).map_err(errno) {
-        Err(Errno::EISDIR | Errno::EPERM) => {}
-        Err(Errno::ENOENT) => return Ok(()),
-        done => return done,
-    }
-    // Not what is mounted there.
-    let inner = open_below(dir.as_fd(), Path::new(OsStr::from_bytes(name.to_bytes())), OFlags::DIRECTORY)?;
-    for name in names(inner.as_fd())? {
-        remove(&inner, &name)?;
-    }
-    unlinkat(dir.as_fd(), name, AtFlags::REMOVEDIR).map_err(errno)
 }
 
 impl Tree {
@@ -103,7 +90,7 @@ impl Tree {
     /// The stage, made if it is missing.
     pub(super) fn stage(&self) -> Result<OwnedFd> {
         let doing = || "make .ovl-commit".to_owned();
-        match mkdirat(&self.root, STAGE, Mode::RWXU) {
+        match changing(&self.root, || mkdirat(&self.root, STAGE, Mode::RWXU)) {
             Err(rustix::io::Errno::EXIST) => {}
             made => made.doing(doing)?,
         }
@@ -145,7 +132,7 @@ impl Tree {
     pub(super) fn unstage(&self) -> Result<()> {
         let doing = || "remove .ovl-commit".to_owned();
         remove(&self.root, GOING).doing(doing)?;
-        match renameat(&self.root, STAGE, &self.root, GOING) {
+        match changing(&self.root, || renameat(&self.root, STAGE, &self.root, GOING)) {
             Err(rustix::io::Errno::NOENT) => Ok(()),
             done => {
                 done.doing(doing)?;

@@ -2,7 +2,7 @@
 
 use std::{
     collections::BTreeMap,
-    ffi::OsStr,
+    ffi::{CString, OsStr},
     fs::File,
     io::{self, Read},
     os::{fd::OwnedFd, unix::ffi::OsStrExt},
@@ -22,6 +22,7 @@ use super::{
     attributes::{Attributes, Giver},
     unpack::Bounds,
 };
+use crate::changes::dir::check_place;
 
 /// The directory that is filled.
 pub(super) struct Tree {
@@ -57,6 +58,8 @@ impl Tree {
             self.dirs.insert(path, attributes);
             return Ok(());
         };
+        let c_name = CString::new(name.as_bytes()).map_err(|_| Errno::EINVAL).doing(|| "its name".into())?;
+        check_place(path.parent().unwrap_or(Path::new("")), &c_name)?;
         let is_mark = |name: &OsStr| name.as_bytes().starts_with(WHITEOUT.as_bytes());
         if path.iter().rev().skip(1).any(is_mark) {
             return Err(Error::new("its name", "it lies in a whiteout, which is no directory"));

@@ -4,7 +4,7 @@
 //! it and through no symbolic link (openat2(2)), and what makes no sense is refused, not mended.
 
 use std::{
-    ffi::OsStr,
+    ffi::{CString, OsStr},
     fs::{self, File},
     io,
     os::unix::{ffi::OsStrExt, fs::DirBuilderExt},
@@ -16,6 +16,8 @@ use nix::errno::Errno;
 use tar::{Archive, EntryType};
 
 use super::{read::Metered, tree::Tree};
+use crate::own;
+
 /// The most that names and attributes of one entry may take: PATH_MAX twice, and all extended attributes that a
 /// file may have (xattr(7)).
 const HEADERS: u64 = 1 << 20;
@@ -45,6 +47,10 @@ pub(crate) fn unpack(file: File, name: &str, target: &Path, bounds: Bounds) -> R
     let mut beside = OsStr::new(".").to_owned();
     beside.push(base);
     beside.push(format!(".{}", std::process::id()));
+    // What can be known before is not found out after all is unpacked.
+    if fs::read_dir(&real).is_ok_and(|mut entries| entries.next().is_some()) {
+        return Err(Errno::ENOTEMPTY).doing(doing).remedy(Errno::ENOTEMPTY, "it is there, and not empty");
+    }
     let beside = real.with_file_name(beside);
     fs::DirBuilder::new().mode(0o700).create(&beside).doing(doing)?;
     let done = fill(file, name, &beside, bounds).and_then(|()| {
@@ -54,7 +60,12 @@ pub(crate) fn unpack(file: File, name: &str, target: &Path, bounds: Bounds) -> R
             .remedy(Errno::EEXIST, "it is there, and not empty")
     });
     if done.is_err() {
-        let _ = fs::remove_dir_all(&beside);
+        // Also what has got a mode by which its owner may not write to it.
+        let above = beside.parent().filter(|above| !above.as_os_str().is_empty()).unwrap_or(Path::new("."));
+        let name = beside.file_name().unwrap_or_default().as_bytes();
+        if let (Ok(above), Ok(name)) = (File::open(above), CString::new(name)) {
+            let _ = own::remove(above, &name);
+        }
     }
     done
 }
