@@ -123,6 +123,7 @@ fn what_was_renamed_keeps_all_that_is_in_it() {
         "mv -T dir/deep deep; mv -T dir deep/dir",
         "mkdir new; mv -T dir new/dir; mv -T new/dir/deep new/deep",
         "rm -r empty; mv -T dir empty",
+        "rm file; mv -T dir file",
         "mv -T dir renamed; mv -T renamed/deep renamed/deeper; chmod 700 renamed",
         "chmod 640 file; mv file moved; mv moved dir/again",
         "mv -T dir a; mv -T a b; mv -T b dir",
@@ -343,6 +344,16 @@ fn what_took_the_place_of_a_directory_is_a_conflict() {
     let run = "rmdir upper/.ovl-commit.done; mv copy/dir copy/old; echo file > copy/dir; ovl-commit upper --to copy 2>&1 | head -n 1; cat copy/dir";
     let said = "ovl-commit: dir: it was changed in the directory after the overlay took it\nfile\n";
     scene.script(run).assert().success().stdout(said);
+}
+
+#[test]
+fn a_file_that_a_renamed_directory_came_instead_of_is_a_conflict_if_it_has_changed() {
+    let (scene, shown) = changed_by("rm file; mv -T dir file", "--redirect-dir on");
+    let run = "cp -a copy other; echo theirs > other/file; ovl-commit upper --to other 2>&1 | head -n 1; cat other/file; \
+               ovl-commit upper --to copy";
+    let said = "ovl-commit: file: it was changed in the directory after the overlay took it\ntheirs\n";
+    scene.script(run).assert().success().stdout(said).stderr("");
+    same(&walk(&scene.path("copy")), &shown, "renamed");
 }
 
 #[test]
