@@ -347,3 +347,12 @@ fn an_ordinary_user_gets_nothing_of_a_layer_that_cannot_be_put_into_its_place() 
     run.stdout(format!("{all}125\nbad.tar\nfull\ngood.tar\nin\nlate.tar\n"))
         .stderr("ovl-layer: make full: Directory not empty; it is there, and not empty\n");
 }
+
+#[test]
+fn nothing_is_left_of_a_layer_when_it_is_ended() {
+    let scene = Scene::new();
+    let script = "mkdir upper; truncate -s 2G upper/zeros; timeout 0.3 ovl-layer upper -o layer.tar.gz; echo $?; ls; rm upper/zeros; \
+                  umask 027; for _ in 1 2; do ovl-layer upper -o layer.tar.gz; done; stat -c '%n %a' layer*";
+    let run = scene.script(script).assert().success().stderr("");
+    run.stdout("124\nupper\nlayer.tar.gz 640\n");
+}
