@@ -53,6 +53,23 @@ pub(crate) fn all(layers: &Layers, target: &Path) -> Result<()> {
     }
 }
 
+/// Fails for an option that fuse-overlayfs(1) would leave out without a word.
+pub(crate) fn options_of_fuse(layers: &Layers) -> Result<()> {
+    layers.options.first_of_kernel().map_or(Ok(()), |option| {
+        let why = "fuse-overlayfs has no such option";
+        Err(Error::new(option, why).hint("leave it out, or leave out --fuse"))
+    })
+}
+
+/// Fails for an option where there is no overlay: one layer without changes is bound.
+pub(crate) fn options_of_bind(layers: &Layers) -> Result<()> {
+    let is_bind = layers.changes == Changes::ReadOnly && layers.lower.len() == 1;
+    layers.options.first().filter(|_| is_bind).map_or(Ok(()), |option| {
+        let why = "one layer without changes is shown as it is, without an overlay";
+        Err(Error::new(option, why).hint("leave it out, or add -u or --tmp"))
+    })
+}
+
 /// Checks that a directory is there.
 pub(crate) fn directory(role: &'static str, path: &Path) -> Result<()> {
     Layer::find(role, path).remedy(Errno::ENOENT, MKDIR).map(drop)
