@@ -94,16 +94,20 @@ fn upper_and_work(lowers: &[Layer], upper: &Path, work: Option<&Path>) -> Result
     }
     apart(&work, &upper)?;
     lowers.iter().try_for_each(|lower| apart(&work, lower))?;
-    let mark = work.path.join("work/incompat/volatile");
-    if mark.exists() {
-        return Err(Error::new(
-            upper.shown(),
-            "it was mounted with --volatile, and may be incomplete since a crash",
-        )
-        .hint(format!("if there was none: rm -r {}", mark.with_file_name("").display())));
-    }
+    not_volatile(&upper.shown(), work.path)?;
     if work.path.exists() && !only_leftovers(work.path) {
         return Err(Error::new(work.shown(), "not empty").hint("name an empty directory with -w"));
+    }
+    Ok(())
+}
+
+/// Fails for an upper layer that the kernel does not take again without a word from the user.
+pub(crate) fn not_volatile(upper: &str, work: &Path) -> Result<()> {
+    let mark = work.join("work/incompat/volatile");
+    if mark.exists() {
+        let why = "it was mounted with --volatile, and may be incomplete since a crash";
+        return Err(Error::new(upper.to_owned(), why)
+            .hint(format!("if there was none: rm -r {}", mark.with_file_name("").display())));
     }
     Ok(())
 }
