@@ -102,6 +102,14 @@ fn what_a_layer_cannot_say_is_refused_and_leaves_no_file() {
             "setfattr -n trusted.overlay.metacopy -v '' upper/file",
             "file: only its metadata changed: a layer cannot say that; make the changes without --redirect-dir and --metacopy",
         ),
+        (
+            "setfattr -n user.overlay.opaque -v y upper/dir",
+            "dir: its attribute user.overlay.opaque: the overlay's own is for no layer to say",
+        ),
+        (
+            "setfattr -n trusted.overlay.overlay.opaque -v y upper/dir",
+            "dir: its attribute trusted.overlay.opaque: the overlay's own is for no layer to say",
+        ),
         ("touch upper/.wh.x", ".wh.x: its name: in a layer it would hide something"),
         ("mknod upper/.wh..opq c 0 0", ".wh..opq: it was removed, which a layer cannot say of such a name"),
         ("mknod upper/dir/.wh.x c 0 0", "dir/.wh.x: it was removed, which a layer cannot say of such a name"),

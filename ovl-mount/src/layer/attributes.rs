@@ -23,6 +23,15 @@ pub(super) const XATTR: &str = "SCHILY.xattr.";
 /// The overlay's own, by which it finds files, and which so are no layer's to say.
 const OVERLAYS: [&[u8]; 2] = [b"trusted.overlay.", b"user.overlay."];
 
+/// Fails for an attribute that would be an overlay's own.
+pub(super) fn check(name: &[u8]) -> Result<()> {
+    if OVERLAYS.iter().any(|own| name.starts_with(own)) {
+        let name = OsStr::from_bytes(name).display();
+        return Err(Error::new(format!("its attribute {name}"), "the overlay's own is for no layer to say"));
+    }
+    Ok(())
+}
+
 /// Owner, mode and the rest.
 pub(super) struct Attributes {
     mode: Mode,
@@ -56,13 +65,7 @@ impl Attributes {
             let extension = extension.doing(|| "read its header".into())?;
             let key = extension.key_bytes();
             if let Some(name) = key.strip_prefix(XATTR.as_bytes()) {
-                if OVERLAYS.iter().any(|own| name.starts_with(own)) {
-                    let name = OsStr::from_bytes(name).display();
-                    return Err(Error::new(
-                        format!("its attribute {name}"),
-                        "the overlay's own is for no layer to say",
-                    ));
-                }
+                check(name)?;
                 attributes.extended.push((name.to_vec(), extension.value_bytes().to_vec()));
             } else if key.starts_with(b"GNU.sparse.") {
                 return Err(Error::new(

@@ -16,7 +16,10 @@ use std::{
 use chain::{Doing, Error, Result};
 use tar::{Builder, EntryType, Header};
 
-use super::{OPAQUE, WHITEOUT, attributes::XATTR};
+use super::{
+    OPAQUE, WHITEOUT,
+    attributes::{XATTR, check},
+};
 use crate::changes::{
     Attribute, Dir, Entry, FileKind, Prefix, Stat,
     compare::target,
@@ -218,6 +221,8 @@ impl Record {
 
     fn extended(&mut self, attributes: &[Attribute]) -> Result<()> {
         for Attribute { name, value } in attributes {
+            // That of an overlay inside the one whose changes these are.
+            check(name.as_bytes())?;
             let name = name
                 .to_str()
                 .map_err(|_| Error::new("an attribute", "its name is not UTF-8, as it must be in a layer"))?;
