@@ -55,11 +55,11 @@ pub(crate) fn open_up(dir: impl AsFd, name: &CStr) -> nix::Result<()> {
 /// Removes a file, or a directory with all that is in it; it need not be there.
 pub(crate) fn remove(dir: impl AsFd, name: &CStr) -> nix::Result<()> {
     let dir = dir.as_fd();
-    match changing(dir, || unlinkat(dir, name, AtFlags::empty())).map_err(errno) {
-        Err(Errno::EISDIR | Errno::EPERM) => {}
+    let refused = match changing(dir, || unlinkat(dir, name, AtFlags::empty())).map_err(errno) {
+        Err(refused @ (Errno::EISDIR | Errno::EPERM)) => refused,
         Err(Errno::ENOENT) => return Ok(()),
         done => return done,
-    }
+    };
     // Not what is mounted there.
     let open = || -> nix::Result<OwnedFd> {
         open_below(dir, Path::new(OsStr::from_bytes(name.to_bytes())), OFlags::DIRECTORY)
@@ -69,6 +69,8 @@ pub(crate) fn remove(dir: impl AsFd, name: &CStr) -> nix::Result<()> {
             open_up(dir, name)?;
             open()?
         }
+        // A file that nobody may remove (FS_IOC_SETFLAGS of ioctl_iflags(2)).
+        Err(Errno::ENOTDIR | Errno::ELOOP) => return Err(refused),
         inner => inner?,
     };
     for name in names(inner.as_fd())? {

@@ -465,6 +465,20 @@ fn what_lies_too_deep_is_refused() {
 }
 
 #[test]
+fn a_file_that_nobody_may_remove_is_said_so() {
+    let (scene, _) = changed_by("rm file", "");
+    let run = "chattr +i copy/file; ovl-commit upper --to copy; chattr -i copy/file";
+    scene.script(run).assert().success().stderr("ovl-commit: file: remove it: Operation not permitted\n");
+}
+
+#[test]
+fn nobody_can_do_more_with_a_file_while_its_owner_and_mode_are_set() {
+    let (scene, _) = changed_by("chmod 640 dir/one; chown 12:34 dir/one", "--redirect-dir on --metacopy on");
+    let run = "strace -f -o calls -e trace='/ch(own|mod)' ovl-commit upper --to copy; grep -o 'chmod\\|chown' calls | head -n 3; stat -c %a:%u:%g copy/dir/one";
+    scene.script(run).assert().success().stdout("chmod\nchown\nchmod\n640:12:34\n");
+}
+
+#[test]
 fn two_at_a_time_are_refused() {
     let (scene, _) = changed_by("echo more >> file", "");
     let run = "exec 3<copy; flock 3; ovl-commit upper --to copy; flock --unlock 3; ovl-commit upper --to copy; echo $?";

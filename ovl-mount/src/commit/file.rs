@@ -143,6 +143,11 @@ pub(super) fn dress(
 ) -> Result<()> {
     let stat = &entry.stat;
     let now = Stat::of(dir, name).doing(|| "look at it".into())?;
+    // Nobody gets more than they had before or have after, while the owner is the one and the mode the other.
+    let narrow = Stat { mode: now.mode & stat.mode, ..*stat };
+    if narrow.mode != now.mode && stat.kind != FileKind::Symlink {
+        set_mode(&narrow, dir, name).doing(|| "set its mode".into())?;
+    }
     if (now.uid, now.gid) != (stat.uid, stat.gid) {
         let owner = (Uid::from_raw(stat.uid), Gid::from_raw(stat.gid));
         chownat(dir, name, Some(owner.0), Some(owner.1), AtFlags::SYMLINK_NOFOLLOW)
