@@ -418,7 +418,7 @@ fn directories_above_what_is_chosen_are_as_in_the_overlay() {
 fn what_is_begun_is_completed_when_the_disk_has_another_number() {
     let scene = Scene::new();
     let script = "set -e; for name in disk spare; do truncate -s 16M $name; mkfs.ext4 -q $name; done; mkdir here there on; \
-                  mount -o loop disk here; trap 'umount here there 2>/dev/null || true' EXIT; cd here; mkdir -p lower/dir upper; touch lower/dir/file; \
+                  mount -o loop disk here; trap 'cd $top; umount here there 2>/dev/null || true' EXIT; top=$PWD; cd here; mkdir -p lower/dir upper; touch lower/dir/file; \
                   echo old > lower/other; cp -a lower copy; \
                   ovl-mount -l lower -u upper --redirect-dir on ../on -- sh -c 'cd $PWD/../on; mv dir moved; echo new > other'; \
                   chattr +i copy/other; ovl-commit upper --to copy 2>/dev/null || echo interrupted; chattr -i copy/other; stat -c %d copy > ../before; \
@@ -450,7 +450,7 @@ fn what_cannot_be_renamed_is_refused_before_anything_is() {
 #[test]
 fn what_lies_too_deep_is_refused() {
     let scene = Scene::new();
-    let script = "deep() { mkdir $1; (cd $1; for _ in $(seq $2); do mkdir $3; cd -P $3; done; touch in); }; long=$(printf '%0250d' 0); \
+    let script = "deep() { mkdir $1; perl -e '($dir, $count, $name) = @ARGV; chdir $dir; for (1..$count) { mkdir $name; chdir $name } open F, \">in\"' $@; }; long=$(printf '%0250d' 0); \
                   deep upper 498 a; deep nested 3000 a; deep long 20 $long; mkdir to; \
                   for dir in nested long; do ovl-diff $dir; ovl-layer $dir -o layer.tar; ovl-commit $dir --to to; done; ls -A to; \
                   ovl-diff upper | wc -l; ovl-layer upper -o layer.tar && ovl-commit upper --to to && find to -name in | wc -l; \
