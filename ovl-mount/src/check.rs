@@ -53,6 +53,23 @@ pub(crate) fn all(layers: &Layers, target: &Path) -> Result<()> {
     }
 }
 
+/// Fails for an option that fuse-overlayfs(1) would leave out without a word.
+pub(crate) fn options_of_fuse(layers: &Layers) -> Result<()> {
+    layers.options.first_of_kernel().map_or(Ok(()), |option| {
+        let why = "fuse-overlayfs has no such option";
+        Err(Error::new(option, why).hint("leave it out, or leave out --fuse"))
+    })
+}
+
+/// Fails for an option where there is no overlay: one layer without changes is bound.
+pub(crate) fn options_of_bind(layers: &Layers) -> Result<()> {
+    let is_bind = layers.changes == Changes::ReadOnly && layers.lower.len() == 1;
+    layers.options.first().filter(|_| is_bind).map_or(Ok(()), |option| {
+        let why = "one layer without changes is shown as it is, without an overlay";
+        Err(Error::new(option, why).hint("leave it out, or add -u or --tmp"))
+    })
+}
+
 /// Checks that a directory is there.
 pub(crate) fn directory(role: &'static str, path: &Path) -> Result<()> {
     Layer::find(role, path).remedy(Errno::ENOENT, MKDIR).map(drop)
@@ -77,16 +94,20 @@ fn upper_and_work(lowers: &[Layer], upper: &Path, work: Option<&Path>) -> Result
     }
     apart(&work, &upper)?;
     lowers.iter().try_for_each(|lower| apart(&work, lower))?;
-    let mark = work.path.join("work/incompat/volatile");
-    if mark.exists() {
-        return Err(Error::new(
-            upper.shown(),
-            "it was mounted with --volatile, and may be incomplete since a crash",
-        )
-        .hint(format!("if there was none: rm -r {}", mark.with_file_name("").display())));
-    }
+    not_volatile(&upper.shown(), work.path)?;
     if work.path.exists() && !only_leftovers(work.path) {
         return Err(Error::new(work.shown(), "not empty").hint("name an empty directory with -w"));
+    }
+    Ok(())
+}
+
+/// Fails for an upper layer that the kernel does not take again without a word from the user.
+pub(crate) fn not_volatile(upper: &str, work: &Path) -> Result<()> {
+    let mark = work.join("work/incompat/volatile");
+    if mark.exists() {
+        let why = "it was mounted with --volatile, and may be incomplete since a crash";
+        return Err(Error::new(upper.to_owned(), why)
+            .hint(format!("if there was none: rm -r {}", mark.with_file_name("").display())));
     }
     Ok(())
 }

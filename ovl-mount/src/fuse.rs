@@ -59,8 +59,15 @@ pub(crate) fn mount(parts: &Parts, target: &Path, until: Until) -> Result<()> {
             attach(mount, open_dir(target).doing(doing)?, target)?;
         }
         command.arg("-f");
-        // SAFETY: it makes one system call.
-        unsafe { command.pre_exec(|| Ok(set_pdeathsig(Signal::SIGTERM)?)) };
+        let parent = pidfd_open(rustix::process::getpid(), PidfdFlags::empty()).doing(doing)?;
+        let die_with_parent = move || {
+            set_pdeathsig(Signal::SIGTERM)?;
+            // It may have died before that was asked for.
+            let mut fds = [PollFd::new(parent.as_fd(), PollFlags::POLLIN)];
+            if poll(&mut fds, PollTimeout::ZERO)? == 0 { Ok(()) } else { Err(Errno::ESRCH.into()) }
+        };
+        // SAFETY: it makes two system calls and takes no memory.
+        unsafe { command.pre_exec(die_with_parent) };
     }
     let before = mount_id(target)?;
     let mut child = command.spawn().doing(doing).remedy(Errno::ENOENT, "install it, or leave out --fuse")?;

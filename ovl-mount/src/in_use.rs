@@ -12,6 +12,7 @@ use std::{
 };
 
 use chain::{Doing, Error, Result, mountinfo};
+use nix::{errno::Errno, sys::signal::kill, unistd::Pid};
 use rustix::fs::{Access, AtFlags, Mode, OFlags, accessat, mkdirat, openat};
 
 use crate::overlay::{Made, Parts, mount_watched};
@@ -50,9 +51,16 @@ impl Probe {
         if accessat(work, "work", Access::EXISTS, AtFlags::empty()).is_err() {
             return Ok(None);
         }
+        let inside = |name: &str| PathBuf::from(format!("/proc/self/fd/{}/{name}", work.as_raw_fd()));
+        for left in fs::read_dir(inside(".")).doing(doing)?.flatten().map(|entry| entry.file_name()) {
+            if let Some(left) = left.to_str().filter(|name| is_left(name)) {
+                // If not, it stays: it is in nobody's way.
+                let _ = fs::remove_dir_all(inside(left));
+            }
+        }
         let name = format!("{PROBE}{}", std::process::id());
         mkdirat(work, &name, Mode::RWXU).doing(doing)?;
-        let path = PathBuf::from(format!("/proc/self/fd/{}/{name}", work.as_raw_fd()));
+        let path = inside(&name);
         let dir = openat(work, &name, OFlags::PATH | OFlags::DIRECTORY | OFlags::CLOEXEC, Mode::empty());
         Ok(Some(Self { dir: dir.doing(doing)?, path }))
     }
@@ -61,6 +69,12 @@ impl Probe {
         // If not, the next mount finds it as what a mount has left.
         let _ = fs::remove_dir_all(&self.path);
     }
+}
+
+/// Whether it is the directory of a process that was killed before it could remove it.
+fn is_left(name: &str) -> bool {
+    let pid = name.strip_prefix(PROBE).and_then(|pid| pid.parse().ok());
+    pid.is_some_and(|pid| kill(Pid::from_raw(pid), None) == Err(Errno::ESRCH))
 }
 
 fn free(upper: &Path, mount: impl Fn() -> Result<Made>) -> Result<OwnedFd> {

@@ -15,6 +15,7 @@ mod loop_device;
 mod memory;
 mod options;
 mod overlay;
+mod own;
 mod pieces;
 mod store;
 mod whole;
@@ -59,12 +60,21 @@ impl OvlMount {
 
     /// Mounts in the namespace of this process, for everybody in it, until umount(2).
     pub(crate) fn mount_for_all(&self, dry_run: bool) -> Result<()> {
-        check::all(&self.layers, &self.target)?;
+        self.check()?;
         if dry_run {
             let lines: Vec<_> = self.what().map(|step| format!("{}: {step}\n", self.name())).collect();
             return chain::print(&lines.concat()).map(drop);
         }
         self.mount(Until::Unmounted)
+    }
+
+    fn check(&self) -> Result<()> {
+        if self.fuse {
+            check::options_of_fuse(&self.layers)?;
+        } else {
+            check::options_of_bind(&self.layers)?;
+        }
+        check::all(&self.layers, &self.target)
     }
 
     fn mount(&self, until: Until) -> Result<()> {
@@ -117,7 +127,7 @@ impl Link for OvlMount {
 
     fn prepare(&mut self, launch: &mut Launch) -> Result<()> {
         launch.namespaces |= CloneFlags::CLONE_NEWNS;
-        check::all(&self.layers, &self.target)
+        self.check()
     }
 
     fn enter(&mut self) -> Result<()> {

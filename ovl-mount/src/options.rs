@@ -83,6 +83,9 @@ impl fmt::Display for Other {
     }
 }
 
+/// Those that fuse-overlayfs(1) leaves out without failing.
+const OF_KERNEL: [&str; 7] = ["metacopy", "index", "xino", "nfs_export", "uuid", "verity", "override_creds"];
+
 /// An option as the kernel takes it.
 pub(crate) type Pair = (String, Option<String>);
 
@@ -110,6 +113,22 @@ impl MountOptions {
         let switches = [("volatile", self.volatile), ("userxattr", self.userxattr)];
         let named = named.into_iter().filter(|(_, value)| value.is_some());
         named.chain(switches.into_iter().filter(|(_, on)| *on).map(|(name, _)| (name, None))).collect()
+    }
+
+    /// Each as it is written, with the kernel's name.
+    fn written(&self) -> impl Iterator<Item = (String, String)> {
+        let named = self.named().into_iter().map(|(name, _)| (format!("--{name}"), name.replace('-', "_")));
+        named.chain(self.others.iter().map(|other| (format!("-o {other}"), other.name.clone())))
+    }
+
+    /// The first one that is given, as it is written.
+    pub(crate) fn first(&self) -> Option<String> {
+        self.written().next().map(|(word, _)| word)
+    }
+
+    /// The first one that only the kernel's overlay has, as it is written.
+    pub(crate) fn first_of_kernel(&self) -> Option<String> {
+        self.written().find(|(_, name)| OF_KERNEL.contains(&name.as_str())).map(|(word, _)| word)
     }
 
     /// All, as the kernel takes them.

@@ -2,12 +2,16 @@
 
 use std::{
     fs,
+    io::ErrorKind,
     os::unix::fs::FileTypeExt,
     path::{Path, PathBuf},
 };
 
 use chain::{Doing, Result, mountinfo};
-use rustix::fs::{AtFlags, CWD, StatxFlags, statx};
+use rustix::{
+    fs::{AtFlags, CWD, StatxFlags, statx},
+    io::Errno,
+};
 
 /// What stays as it is on the host, with all below it.
 pub(crate) const STAYING: [&str; 4] = ["/proc", "/sys", "/dev", "/run"];
@@ -51,6 +55,8 @@ pub(crate) enum What {
     Skeleton,
     /// A directory as it is, with all that is mounted below it.
     Staying,
+    /// A directory into which the caller cannot look: as it is, with all that is mounted below it, but read-only.
+    Closed,
     /// A file as it is, but read-only: there are no overlays of single files.
     File,
     /// A symbolic link in a skeleton.
@@ -61,7 +67,8 @@ pub(crate) enum What {
 /// (mount_namespaces(7)): what has some below it can be no layer, as that would show what they hide.
 pub(crate) fn all(locked: bool) -> Result<Vec<Piece>> {
     let text = fs::read("/proc/self/mountinfo").doing(|| "read /proc/self/mountinfo".into())?;
-    let mut mounts: Vec<_> = mountinfo::mounts(&text).filter(is_visible).map(|mount| piece(&mount)).collect();
+    let mut mounts: Vec<_> =
+        mountinfo::mounts(&text).filter_map(|mount| piece(&mount, is_visible(&mount), locked)).collect();
     mounts.sort_by(|one, other| one.path.cmp(&other.path));
     // What lies in what stays comes with it.
     let staying: Vec<_> =
@@ -86,20 +93,28 @@ pub(crate) fn stays(path: &Path) -> bool {
     STAYING.iter().any(|staying| path.starts_with(staying))
 }
 
-/// Whether it is the mount that its place leads to, and not under another.
-fn is_visible(mount: &mountinfo::Mount) -> bool {
-    let found = statx(CWD, &mount.point, AtFlags::SYMLINK_NOFOLLOW, StatxFlags::MNT_ID);
-    found.is_ok_and(|found| found.stx_mnt_id == mount.id)
+/// Whether it is the mount that its place leads to, and not under another; `None` if the caller may not know.
+fn is_visible(mount: &mountinfo::Mount) -> Option<bool> {
+    match statx(CWD, &mount.point, AtFlags::SYMLINK_NOFOLLOW, StatxFlags::MNT_ID) {
+        Err(Errno::ACCESS) => None,
+        found => Some(found.is_ok_and(|found| found.stx_mnt_id == mount.id)),
+    }
 }
 
-fn piece(mount: &mountinfo::Mount) -> Piece {
+fn piece(mount: &mountinfo::Mount, is_visible: Option<bool>, locked: bool) -> Option<Piece> {
+    match is_visible {
+        Some(true) => {}
+        // It is in the way of a layer all the same.
+        None if locked => return Some(Piece { path: mount.point.clone(), what: What::Closed }),
+        _ => return None,
+    }
     let is_interface = INTERFACES.iter().any(|name| name.as_bytes() == mount.filesystem);
     let what = match mount.point.is_dir() {
         true if is_interface => What::Staying,
         true => What::Overlay,
         false => What::File,
     };
-    Piece { path: mount.point.clone(), what }
+    Some(Piece { path: mount.point.clone(), what })
 }
 
 /// Takes a directory apart as far as something is mounted below it.
@@ -114,9 +129,16 @@ fn expand(dir: &Path, points: &[Piece], pieces: &mut Vec<Piece>) -> Result<()> {
         pieces.push(Piece { path: dir.into(), what: What::Overlay });
         return Ok(());
     }
-    pieces.push(Piece { path: dir.into(), what: What::Skeleton });
     let doing = || format!("list {}", dir.display());
-    let mut entries = fs::read_dir(dir).doing(doing)?.collect::<Result<Vec<_>, _>>().doing(doing)?;
+    let listed = match fs::read_dir(dir) {
+        Err(error) if error.kind() == ErrorKind::PermissionDenied => {
+            pieces.push(Piece { path: dir.into(), what: What::Closed });
+            return Ok(());
+        }
+        listed => listed.doing(doing)?,
+    };
+    pieces.push(Piece { path: dir.into(), what: What::Skeleton });
+    let mut entries = listed.collect::<Result<Vec<_>, _>>().doing(doing)?;
     entries.sort_by_key(fs::DirEntry::file_name);
     for entry in entries {
         let (path, kind) = (entry.path(), entry.file_type().doing(doing)?);

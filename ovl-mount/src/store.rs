@@ -18,7 +18,7 @@ use std::{
 use chain::{Doing, Remedy, Result, mount::open_dir};
 use nix::errno::Errno;
 
-use crate::{memory::dress, overlay::Upper};
+use crate::{check::not_volatile, memory::dress, overlay::Upper};
 
 /// What a slash becomes.
 const SLASH: u8 = b'@';
@@ -37,6 +37,7 @@ pub(crate) fn upper(store: &Path, path: &Path, lower: impl AsFd) -> Result<Upper
         Ok((open_dir(&own.join(name)).doing(doing)?, is_new))
     };
     let ((dir, is_new), (work, _)) = (open("upper")?, open("work")?);
+    not_volatile(&format!("upper layer {}", own.join("upper").display()), &own.join("work"))?;
     if is_new {
         dress(&dir, lower)?;
     }

@@ -14,7 +14,7 @@ use std::{
 };
 
 use chain::{
-    Doing, Launch, Link, Result,
+    Doing, Error, Launch, Link, Result,
     mount::{Filesystem, MountAttrFlags, QUIET, attach, copy_tree, make_read_only, open_dir, pivot},
 };
 use nix::{sched::CloneFlags, unistd::chdir};
@@ -76,7 +76,18 @@ impl Link for Whole {
     fn prepare(&mut self, launch: &mut Launch) -> Result<()> {
         launch.namespaces |= CloneFlags::CLONE_NEWNS;
         match &self.changes {
-            Changes::Upper { upper, .. } => check::directory("upper layer", upper),
+            Changes::Upper { upper, .. } => {
+                check::directory("upper layer", upper)?;
+                let doing = || format!("upper layer {}", upper.display());
+                if pieces::stays(&fs::canonicalize(upper).doing(doing)?) {
+                    let why = format!(
+                        "{} are shown as they are, so that the command would change its own changes",
+                        STAYING.join(", ")
+                    );
+                    return Err(Error::new(doing(), why).hint("name a directory elsewhere"));
+                }
+                Ok(())
+            }
             Changes::Tmp { .. } | Changes::ReadOnly => Ok(()),
         }
     }
@@ -126,6 +137,11 @@ impl Tree<'_> {
                 mount
             }
             What::Staying => copy_tree(path, true)?,
+            What::Closed => {
+                let mount = copy_tree(path, true)?;
+                make_read_only(&mount, true)?;
+                mount
+            }
             What::File => read_only(path)?,
         };
         let Some(root) = &self.root else {
@@ -220,6 +236,8 @@ fn attributes(dir: &OwnedFd) -> Result<MountAttrFlags> {
         (StatVfsMountFlags::NOSUID, MountAttrFlags::MOUNT_ATTR_NOSUID),
         (StatVfsMountFlags::NODEV, MountAttrFlags::MOUNT_ATTR_NODEV),
         (StatVfsMountFlags::NOEXEC, MountAttrFlags::MOUNT_ATTR_NOEXEC),
+        // ST_NOSYMFOLLOW of include/linux/statfs.h.
+        (StatVfsMountFlags::from_bits_retain(0x2000), MountAttrFlags::MOUNT_ATTR_NOSYMFOLLOW),
     ];
     let set = pairs.into_iter().filter(|(flag, _)| found.contains(*flag)).map(|(_, attribute)| attribute);
     Ok(set.collect())

@@ -2,7 +2,7 @@
 
 use std::{collections::BTreeMap, fs, path::PathBuf};
 
-use chain_testing::{Scene, slowness, walk};
+use chain_testing::{ORDINARY_USER, Scene, slowness, walk};
 
 const LOWER: &str = "mkdir -p lower/dir/deep lower/empty; cd lower; echo one > dir/one; echo two > dir/two; echo deep > dir/deep/file; \
                      echo file > file; echo other > other; ln other linked; ln -s file link; mkfifo fifo; chmod 4755 other; \
@@ -123,6 +123,7 @@ fn what_was_renamed_keeps_all_that_is_in_it() {
         "mv -T dir/deep deep; mv -T dir deep/dir",
         "mkdir new; mv -T dir new/dir; mv -T new/dir/deep new/deep",
         "rm -r empty; mv -T dir empty",
+        "rm file; mv -T dir file",
         "mv -T dir renamed; mv -T renamed/deep renamed/deeper; chmod 700 renamed",
         "chmod 640 file; mv file moved; mv moved dir/again",
         "mv -T dir a; mv -T a b; mv -T b dir",
@@ -215,7 +216,7 @@ fn holes_stay_holes() {
 #[test]
 fn what_another_upper_has_begun_is_not_gone_on_with() {
     let (scene, _) = changed_by("echo mine > file", "");
-    let script = "mkdir copy/.ovl-commit; printf 'another\\0' > copy/.ovl-commit/moves; ovl-commit upper --to copy; cat copy/file; \
+    let script = "mkdir copy/.ovl-commit; printf 'another\\0note\\0' > copy/.ovl-commit/moves; ovl-commit upper --to copy; cat copy/file; \
                   rm copy/.ovl-commit/moves; ovl-commit upper --to copy; cat copy/file; ls -A copy | grep -c ovl-commit";
     scene.script(script).assert().stdout("file\nmine\n0\n").stderr(
         "ovl-commit: read .ovl-commit/moves: the changes of another upper directory are half applied; complete that first\n",
@@ -346,6 +347,16 @@ fn what_took_the_place_of_a_directory_is_a_conflict() {
 }
 
 #[test]
+fn a_file_that_a_renamed_directory_came_instead_of_is_a_conflict_if_it_has_changed() {
+    let (scene, shown) = changed_by("rm file; mv -T dir file", "--redirect-dir on");
+    let run = "cp -a copy other; echo theirs > other/file; ovl-commit upper --to other 2>&1 | head -n 1; cat other/file; \
+               ovl-commit upper --to copy";
+    let said = "ovl-commit: file: it was changed in the directory after the overlay took it\ntheirs\n";
+    scene.script(run).assert().success().stdout(said).stderr("");
+    same(&walk(&scene.path("copy")), &shown, "renamed");
+}
+
+#[test]
 fn a_renamed_file_that_was_made_anew_is_known_after_an_interruption() {
     let script = "chmod 600 other; mv other moved; echo more >> sparse";
     let (scene, shown) = changed_by(script, "--redirect-dir on --metacopy on");
@@ -356,9 +367,137 @@ fn a_renamed_file_that_was_made_anew_is_known_after_an_interruption() {
 }
 
 #[test]
+fn a_new_file_with_the_number_of_one_that_was_moved_is_not_moved_after_an_interruption() {
+    let before = "echo shared > lower/c; ln lower/c lower/b; rm -r copy; cp -a lower copy";
+    let script = "chmod 600 c; mv c a; rm b; echo new > c; echo more >> sparse";
+    let (scene, shown) = changed_after(before, script, "--redirect-dir on --metacopy on");
+    let run = "chattr +i copy/sparse; ovl-commit upper --to copy 2>/dev/null; echo $?; chattr -i copy/sparse; \
+               ovl-commit upper --to copy; echo $?; cat copy/a copy/c";
+    scene.script(run).assert().success().stdout("125\n0\nshared\nnew\n").stderr("");
+    same(&walk(&scene.path("copy")), &shown, script);
+}
+
+#[test]
+fn what_is_noted_in_the_upper_directory_is_on_its_disk_when_the_commit_ends() {
+    let scene = Scene::new();
+    let script = "set -e; truncate -s 16M disk; mkfs.ext4 -q disk; mkdir -p lower/dir other here there; touch lower/dir/file; cp -a lower copy; \
+                  mount -o loop disk other; trap 'umount other' EXIT; mkdir other/upper; sync -f other; \
+                  ovl-mount -l lower -u other/upper --redirect-dir on here -- mv here/dir here/moved; sync -f other; \
+                  ovl-commit other/upper --to copy; cp disk lost; \
+                  mount -o loop lost there; trap 'umount there other' EXIT; \
+                  ovl-commit there/upper --to copy; find copy -mindepth 1 | sort";
+    scene.script(script).assert().success().stdout("copy/moved\ncopy/moved/file\n").stderr("");
+}
+
+#[test]
+fn a_directory_of_somebody_that_has_the_name_of_the_stage_is_not_removed() {
+    for name in [".ovl-commit", ".ovl-commit.done"] {
+        let (scene, _) = changed_by("echo mine > file", "");
+        let run = format!(
+            "mkdir copy/{name}; echo keep > copy/{name}/precious; ovl-commit upper --to copy; \
+             cat copy/{name}/precious copy/file; rm copy/{name}/precious; ovl-commit upper --to copy; cat copy/file; ls -A copy | grep -c ovl-commit"
+        );
+        scene.script(&run).assert().stdout("keep\nfile\nmine\n0\n").stderr(format!(
+            "ovl-commit: open {name}: it has precious in it, which is not of ovl-commit; give the directory another name\n"
+        ));
+    }
+}
+
+#[test]
+fn directories_above_what_is_chosen_are_as_in_the_overlay() {
+    let script = "mkdir -p new/sub; echo in > new/sub/file; touch new/other; chmod 1755 new; chmod 555 new/sub; \
+                  chown 12:34 new new/sub; setfattr -n user.x -v y new; touch -d @1600000000 new new/sub";
+    let (scene, _) = changed_by(script, "");
+    let run = "ovl-commit upper --to copy --only new/sub/file; cd copy; find new -printf '%p %m %U:%G\n'; getfattr -n user.x --only-values new; \
+               stat -c ' %Y' new new/sub";
+    let run = scene.script(run).assert().success().stderr("");
+    run.stdout("new 1755 12:34\nnew/sub 555 12:34\nnew/sub/file 644 0:0\ny 1600000000\n 1600000000\n");
+}
+
+#[test]
+fn what_is_begun_is_completed_when_the_disk_has_another_number() {
+    let scene = Scene::new();
+    let script = "set -e; for name in disk spare; do truncate -s 16M $name; mkfs.ext4 -q $name; done; mkdir here there on; \
+                  mount -o loop disk here; trap 'cd $top; umount here there 2>/dev/null || true' EXIT; top=$PWD; cd here; mkdir -p lower/dir upper; touch lower/dir/file; \
+                  echo old > lower/other; cp -a lower copy; \
+                  ovl-mount -l lower -u upper --redirect-dir on ../on -- sh -c 'cd $PWD/../on; mv dir moved; echo new > other'; \
+                  chattr +i copy/other; ovl-commit upper --to copy 2>/dev/null || echo interrupted; chattr -i copy/other; stat -c %d copy > ../before; \
+                  cd ..; umount here; mount -o loop spare there; mount -o loop disk here; cd here; \
+                  cmp -s ../before <(stat -c %d copy) || echo another; \
+                  ovl-commit upper --to copy; cat copy/other; find copy -mindepth 1 | sort; cd ..";
+    scene
+        .script(script)
+        .assert()
+        .success()
+        .stdout("interrupted\nanother\nnew\ncopy/moved\ncopy/moved/file\ncopy/other\n")
+        .stderr("");
+}
+
+#[test]
+fn what_cannot_be_renamed_is_refused_before_anything_is() {
+    let (scene, _) = changed_by("mv -T dir renamed; mv -T empty other.d", "--redirect-dir on");
+    let before = walk(&scene.path("copy"));
+    let run = "mkdir other; mount --bind copy/empty copy/empty; ovl-commit upper --to copy; umount copy/empty; ls -A copy | grep ovl-commit; \
+               mount --bind upper other; mount -o remount,bind,ro other; ovl-commit other --to copy; umount other; ls -A copy | grep ovl-commit";
+    scene.script(run).assert().code(1).stdout("").stderr(
+        "ovl-commit: move empty to other.d: Invalid cross-device link; something is mounted there, which cannot be moved\n\
+         ovl-commit: note in the upper directory what is done: Read-only file system; \
+         it must be writable, as renames cannot be applied without\n",
+    );
+    same(&walk(&scene.path("copy")), &before, "nothing is done");
+}
+
+#[test]
+fn what_lies_too_deep_is_refused() {
+    let scene = Scene::new();
+    let script = "deep() { mkdir $1; perl -e '($dir, $count, $name) = @ARGV; chdir $dir; for (1..$count) { mkdir $name; chdir $name } open F, \">in\"' $@; }; long=$(printf '%0250d' 0); \
+                  deep upper 498 a; deep nested 3000 a; deep long 20 $long; mkdir to; \
+                  for dir in nested long; do ovl-diff $dir; ovl-layer $dir -o layer.tar; ovl-commit $dir --to to; done; ls -A to; \
+                  ovl-diff upper | wc -l; ovl-layer upper -o layer.tar && ovl-commit upper --to to && find to -name in | wc -l; \
+                  deep six 600 a; tar -cf deep.tar six; ovl-layer -x deep.tar dir 2>&1 | grep -c 'six: there are more than 500'; ls -d dir 2>/dev/null; rm -r nested long six";
+    let deep = "a: there are more than 500 directories in one another\n";
+    let long = format!("{:0250}: a path in it has more than 4095 bytes\n", 0);
+    let said: Vec<_> = [deep, &long]
+        .into_iter()
+        .flat_map(|why| ["ovl-diff", "ovl-layer", "ovl-commit"].map(|tool| format!("{tool}: {why}")))
+        .collect();
+    scene.script(script).assert().success().stdout("499\n1\n1\n").stderr(said.concat());
+}
+
+#[test]
+fn a_file_that_nobody_may_remove_is_said_so() {
+    let (scene, _) = changed_by("rm file", "");
+    let run = "chattr +i copy/file; ovl-commit upper --to copy; chattr -i copy/file";
+    scene.script(run).assert().success().stderr("ovl-commit: file: remove it: Operation not permitted\n");
+}
+
+#[test]
+fn nobody_can_do_more_with_a_file_while_its_owner_and_mode_are_set() {
+    let (scene, _) = changed_by("chmod 640 dir/one; chown 12:34 dir/one", "--redirect-dir on --metacopy on");
+    let run = "strace -f -o calls -e trace='/ch(own|mod)' ovl-commit upper --to copy; grep -o 'chmod\\|chown' calls | head -n 3; stat -c %a:%u:%g copy/dir/one";
+    scene.script(run).assert().success().stdout("chmod\nchown\nchmod\n640:12:34\n");
+}
+
+#[test]
 fn two_at_a_time_are_refused() {
     let (scene, _) = changed_by("echo more >> file", "");
     let run = "exec 3<copy; flock 3; ovl-commit upper --to copy; flock --unlock 3; ovl-commit upper --to copy; echo $?";
     let why = "ovl-commit: lock the directory: Resource temporarily unavailable; another ovl-commit is at work in it\n";
     scene.script(run).assert().success().stdout("0\n").stderr(why);
+}
+
+#[test]
+fn an_ordinary_user_commits_also_to_directories_that_nobody_may_write_to() {
+    let scene = Scene::new();
+    scene.tree("theirs", &[]);
+    scene.script(&format!("chown {ORDINARY_USER} theirs")).assert().success();
+    let script = "set -e; cd theirs; mkdir -p lower/pkg/ro/in lower/kept lower/old lower/deep/ro upper here; touch lower/pkg/ro/in/file lower/kept/{a,b} lower/old/file; \
+                  chmod 555 lower/pkg/ro/in lower/pkg/ro lower/kept lower/old lower/deep/ro; cp -a lower copy; \
+                  ns-enter user,mnt -- ovl-mount -l lower -u upper here -- bash -ec 'cd $PWD/here; chmod -R u+w .; rm -r pkg; rm kept/a; echo new > kept/b; \
+                  mkdir kept/new; mv old/file deep/ro; setfattr -n user.x -v y old; chmod 555 kept old deep/ro'; \
+                  ovl-commit upper --to copy; cd copy; find . -mindepth 1 -printf '%P %m\\n' | sort; cat kept/b; getfattr -n user.x --only-values old";
+    let run = scene.script_as_user(script).assert().success().stderr("");
+    run.stdout(
+        "deep 755\ndeep/ro 555\ndeep/ro/file 644\nkept 555\nkept/b 644\nkept/new 755\nold 555\nnew\ny",
+    );
 }

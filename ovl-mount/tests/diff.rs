@@ -206,3 +206,26 @@ fn what_is_no_directory_is_an_error_and_not_a_difference() {
         run.stderr(format!("ovl-diff: {why}\n"));
     }
 }
+
+#[test]
+fn what_only_the_index_knows_is_refused() {
+    for script in ["echo more >> other", "mv other z; echo more >> z"] {
+        let scene = Scene::new();
+        scene.tree("lower", &[("other", "other\n")]);
+        let make = format!(
+            "ln lower/other lower/linked; mkdir upper here; \
+             ovl-mount -l lower -u upper --index on here -- bash -ec 'cd $PWD/here; {script}; cat linked'"
+        );
+        scene.script(&make).assert().success().stdout("other\nmore\n").stderr("");
+        let path = if script.contains('z') { "z" } else { "other" };
+        let why = format!(
+            "{path}: it has other names, which only the index of the overlay knows; make such changes without --index\n"
+        );
+        for lower in ["-l lower", ""] {
+            let run = scene.script(&format!("ovl-diff {lower} upper")).assert().code(125).stdout("");
+            run.stderr(format!("ovl-diff: {why}"));
+        }
+        scene.script("ovl-layer upper -o -").assert().code(125).stderr(format!("ovl-layer: {why}"));
+        scene.script("ovl-commit upper --to lower").assert().code(125).stderr(format!("ovl-commit: {why}"));
+    }
+}

@@ -69,6 +69,16 @@ fn as_a_lower_layer_it_hides_what_was_removed() {
 }
 
 #[test]
+fn attributes_of_links_pipes_and_devices_are_kept() {
+    let scene = Scene::new();
+    let script = "mkdir upper; cd upper; ln -s /no/such link; mkfifo fifo; mknod null c 1 3; setfattr -hn trusted.x -v of-link link; \
+                  setfacl -m u:12:rw fifo; setfattr -n trusted.x -v of-null null; cd ..; \
+                  told() { (cd $1; getfattr -hdm - *; getfacl -cn fifo); }; \
+                  ovl-layer upper -o layer.tar && ovl-layer -x layer.tar --devices back && diff <(told upper) <(told back) && told back | grep -Ec 'of-|user:12'";
+    scene.script(script).assert().success().stdout("3\n").stderr("");
+}
+
+#[test]
 fn the_same_changes_give_the_same_bytes() {
     let scene = Scene::new();
     changes(&scene);
@@ -92,7 +102,17 @@ fn what_a_layer_cannot_say_is_refused_and_leaves_no_file() {
             "setfattr -n trusted.overlay.metacopy -v '' upper/file",
             "file: only its metadata changed: a layer cannot say that; make the changes without --redirect-dir and --metacopy",
         ),
+        (
+            "setfattr -n user.overlay.opaque -v y upper/dir",
+            "dir: its attribute user.overlay.opaque: the overlay's own is for no layer to say",
+        ),
+        (
+            "setfattr -n trusted.overlay.overlay.opaque -v y upper/dir",
+            "dir: its attribute trusted.overlay.opaque: the overlay's own is for no layer to say",
+        ),
         ("touch upper/.wh.x", ".wh.x: its name: in a layer it would hide something"),
+        ("mknod upper/.wh..opq c 0 0", ".wh..opq: it was removed, which a layer cannot say of such a name"),
+        ("mknod upper/dir/.wh.x c 0 0", "dir/.wh.x: it was removed, which a layer cannot say of such a name"),
     ] {
         let script = format!(
             "mkdir -p upper/dir; touch upper/file; {make}; ovl-layer upper -o layer.tar; echo $?; ls layer* 2>/dev/null"
@@ -150,6 +170,13 @@ fn hostile_layers_are_refused_and_leave_nothing() {
             &[(link, "evil", "missing")],
             "evil: link it to missing: No such file or directory; the other name must come before it in the layer",
         ),
+        (
+            &[(file, ".wh..wh..opq", "")],
+            ".wh..wh..opq: a whiteout: it hides all layers below, which an overlay cannot say",
+        ),
+        (&[(file, "a/.wh.b/c", "")], "a/.wh.b/c: its name: it lies in a whiteout, which is no directory"),
+        (&[(file, "./", "")], "./: its name: that of the directory that all is in"),
+        (&[(symlink, ".", "..")], ".: its name: that of the directory that all is in"),
         (&[(file, ".wh..", "")], ".wh..: a whiteout: it hides nothing that has a name"),
         (&[(file, ".wh...", "")], ".wh...: a whiteout: it hides nothing that has a name"),
         (
@@ -248,6 +275,50 @@ fn a_broken_layer_is_said_so() {
 }
 
 #[test]
+fn a_damaged_layer_leaves_nothing() {
+    let scene = Scene::new();
+    let script = "mkdir upper; head -c 100k /dev/urandom > upper/file; \
+                  for end in tar.gz tar.zst; do ovl-layer upper -o whole.$end; cp whole.$end bad.$end; size=$(stat -c %s bad.$end); \
+                  printf XY | dd of=bad.$end bs=1 seek=$((size / 2)) conv=notrunc status=none; ovl-layer -x bad.$end dir; echo $?; \
+                  head -c $((size - 3)) whole.$end > cut.$end; ovl-layer -x cut.$end dir; echo $?; done; \
+                  tar -C upper -b 2048 -czf padded.tar.gz file; ovl-layer -x padded.tar.gz dir; echo $?; cmp dir/file upper/file; ls -A";
+    let run = scene.script(script).assert().success();
+    run.stdout("125\n125\n125\n125\n0\nbad.tar.gz\nbad.tar.zst\ncut.tar.gz\ncut.tar.zst\ndir\npadded.tar.gz\nupper\nwhole.tar.gz\nwhole.tar.zst\n");
+}
+
+#[test]
+fn a_time_before_1970_comes_back() {
+    let scene = Scene::new();
+    let script = "mkdir upper; touch -d @-3.25 upper/a; touch -d @-0.5 upper/b; touch -d @-7 upper/c; ovl-layer upper -o layer.tar; \
+                  ovl-layer -x layer.tar dir; mkdir tars; tar -C tars -xf layer.tar 2>/dev/null; stat -c %.2Y {dir,tars}/{a,b,c}";
+    scene.script(script).assert().success().stdout("-3.25\n-0.50\n-7.00\n".repeat(2)).stderr("");
+}
+
+#[test]
+fn what_other_tars_write_is_understood_or_refused() {
+    let scene = Scene::new();
+    let script = "mkdir in; echo a > in/a; truncate -s 1M in/sparse; echo end >> in/sparse; cd in; \
+                  tar --format pax --pax-option globexthdr.name=g,comment=x -cf ../global.tar a; tar --format pax -S -cf ../pax.tar sparse; \
+                  tar --format gnu -S -cf ../gnu.tar sparse; cd ..; \
+                  for name in global pax gnu; do ovl-layer -x $name.tar $name; echo $?; done 2>said; sed 's/File.[0-9]*/File/' said >&2; rm said; cat global/a; ls global; cmp gnu/sparse in/sparse; ls";
+    let run = scene.script(script).assert().success();
+    run.stdout("0\n125\n0\na\na\nglobal\nglobal.tar\ngnu\ngnu.tar\nin\npax.tar\n").stderr(
+        "ovl-layer: pax.tar: ./GNUSparseFile/sparse: its holes: they are told in a way of GNU tar's own, which is not read; \
+         make the layer without --sparse\n",
+    );
+    // A header that says something of all entries has its bound too.
+    let mut header = Header::new_ustar();
+    header.set_path("global").expect("path");
+    header.set_entry_type(EntryType::XGlobalHeader);
+    header.set_size(1 << 30);
+    header.set_cksum();
+    fs::write(scene.path("long.tar"), header.as_bytes()).expect("layer");
+    let run = scene.script("(cat long.tar; cat /dev/zero) | ovl-layer -x - dir; ls -d dir").assert();
+    let said = String::from_utf8_lossy(&run.get_output().stderr).into_owned();
+    assert!(said.starts_with("ovl-layer: read -: more than it may hold\n"), "{said}");
+}
+
+#[test]
 fn an_existing_directory_is_taken_only_if_it_is_empty() {
     let scene = Scene::new();
     let script = "mkdir upper full empty; touch upper/file full/mine; ovl-layer upper -o layer.tar; \
@@ -268,4 +339,28 @@ fn an_ordinary_user_unpacks_what_is_theirs_then() {
                   getfattr -n user.color --only-values dir/file; getfattr -n user.overlay.opaque --only-values dir/dir";
     let run = scene.script_as_user(script).assert().success().stderr("");
     run.stdout(format!("{ORDINARY_USER} 4711 1234567890\nc\nbluey"));
+}
+
+#[test]
+fn an_ordinary_user_gets_nothing_of_a_layer_that_cannot_be_put_into_its_place() {
+    let scene = Scene::new();
+    scene.tree("theirs", &[]);
+    let script = "cd theirs; mkdir -p in/ro full; touch in/ro/file full/mine; chmod 555 in/ro; tar -C in -cf good.tar ro; \
+                  cp good.tar bad.tar; ovl-layer -x good.tar full; ls -A; \
+                  (cd full; tar -cf ../late.tar ../in/ro mine 2>/dev/null); tar -C in -cf late.tar ro ro/file --transform 's,^ro/file$,ro/file/under,'; \
+                  ovl-layer -x late.tar dir 2>/dev/null; echo $?; ls -A";
+    scene.script(&format!("chown {ORDINARY_USER} theirs")).assert().success();
+    let run = scene.script_as_user(script).assert().success();
+    let all = "bad.tar\nfull\ngood.tar\nin\n";
+    run.stdout(format!("{all}125\nbad.tar\nfull\ngood.tar\nin\nlate.tar\n"))
+        .stderr("ovl-layer: make full: Directory not empty; it is there, and not empty\n");
+}
+
+#[test]
+fn nothing_is_left_of_a_layer_when_it_is_ended() {
+    let scene = Scene::new();
+    let script = "mkdir upper; truncate -s 2G upper/zeros; timeout 0.3 ovl-layer upper -o layer.tar.gz; echo $?; ls; rm upper/zeros; \
+                  umask 027; for _ in 1 2; do ovl-layer upper -o layer.tar.gz; done; stat -c '%n %a' layer*";
+    let run = scene.script(script).assert().success().stderr("");
+    run.stdout("124\nupper\nlayer.tar.gz 640\n");
 }

@@ -72,3 +72,15 @@ fn an_ordinary_user_is_told_what_is_needed() {
     let run = scene.script_as_user("ovl-mount -l /etc --tmp /mnt").assert().code(125);
     run.stderr("ovl-mount: new tmpfs filesystem: Operation not permitted; run as root\n");
 }
+
+#[test]
+fn what_a_killed_mount_has_left_goes_with_the_next() {
+    let scene = Scene::new();
+    for dir in ["lower", "upper", "here"] {
+        scene.tree(dir, &[]);
+    }
+    // No machine has so many processes (PID_MAX_LIMIT of include/linux/threads.h).
+    let script = "mount() { ovl-mount -l lower -u upper here -- true; }; mount; mkdir -p upper.work/probe.4999999/work; \
+                  mkdir upper.work/probe.1; mount; ls upper.work";
+    scene.script(script).assert().success().stdout("probe.1\nwork\n").stderr("");
+}

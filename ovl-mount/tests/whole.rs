@@ -134,10 +134,43 @@ fn the_uppers_have_the_owner_and_the_mode_of_what_they_are_over() {
 }
 
 #[test]
+fn a_mount_in_a_directory_that_a_user_cannot_enter_is_in_nobodys_way() {
+    let scene = Scene::new();
+    scene.tree("closed/in", &[("kept", "kept\n")]);
+    scene.tree("home", &[("file", "old\n")]);
+    scene.script_as_user("true").assert().success();
+    let script = format!(
+        "unshare -m bash -c 'mount -t tmpfs none closed/in; chmod 700 closed; chown {ORDINARY_USER} home; PATH=$PWD/bin:$PATH exec \
+         setpriv --reuid {ORDINARY_USER} --regid {ORDINARY_USER} --clear-groups ns-enter user,mnt -- ovl-mount --whole --tmp -- \
+         sh -c \"echo new > home/mine; cat home/mine; ls closed 2>&1 | grep -c Permission\"'"
+    );
+    scene.script(&script).assert().success().stdout("new\n1\n").stderr("");
+}
+
+#[test]
+fn what_was_volatile_is_not_trusted_and_links_are_not_followed_where_the_host_follows_none() {
+    let scene = Scene::new();
+    scene.tree("changes", &[]);
+    scene.tree("here", &[]);
+    let script = "mount -t tmpfs -o nosymfollow none here; ln -s /etc here/link; echo x > here/file; \
+                  try() { ovl-mount --whole --volatile -u changes -- sh -c \"ls here/link/ 2>&1 | grep -c symbolic; cat here/file\"; }; try; try";
+    let run = scene.script(&format!("unshare -m bash -c '{script}'")).assert().code(125).stdout("1\nx\n");
+    let said = String::from_utf8_lossy(&run.get_output().stderr).into_owned();
+    let why =
+        "it was mounted with --volatile, and may be incomplete since a crash; if there was none: rm -r ";
+    assert!(said.contains(why) && said.lines().count() == 1, "{said}");
+}
+
+#[test]
 fn what_makes_no_sense_is_refused() {
     let scene = Scene::new();
     for (words, why) in [
         ("--whole -- true", "--whole: no place for changes; add --tmp, or -u DIR to keep them"),
+        (
+            "--whole -u /run -- true",
+            "upper layer /run: /proc, /sys, /dev, /run are shown as they are, so that the command would change its own changes; \
+             name a directory elsewhere",
+        ),
         ("--whole -u no-such -- true", "upper layer no-such: No such file or directory; make it with mkdir"),
     ] {
         let run = scene.tool("ovl-mount").args(words.split(' ')).assert().code(125);

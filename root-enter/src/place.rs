@@ -8,14 +8,14 @@ use std::{
     path::{Component, Path},
 };
 
-use chain::{Doing, Remedy, Result};
+use chain::{Doing, Error, Remedy, Result};
 use nix::errno::Errno;
 use rustix::{
     fs::{FileType, Mode, OFlags, ResolveFlags, fchmod, fstat, mkdirat, mknodat, openat2},
     io,
 };
 
-use crate::root::NewRoot;
+use crate::root::{NewRoot, is_same};
 
 /// What to do if a place is missing and cannot be made.
 pub(crate) const READ_ONLY: &str =
@@ -24,7 +24,21 @@ pub(crate) const READ_ONLY: &str =
 impl NewRoot {
     /// The directory `path` in the new root, made with all above it if it is missing.
     pub(crate) fn dir(&self, path: &Path) -> Result<OwnedFd> {
+        self.below(path, self.dir_or_root(path)?)
+    }
+
+    fn dir_or_root(&self, path: &Path) -> Result<OwnedFd> {
         self.reach(path, OFlags::DIRECTORY, |above, name| mkdirat(above, name, Mode::from(0o755)))
+    }
+
+    /// Fails if a place is the root itself, where a link that is in it can lead: what is meant for a place in the
+    /// root would be instead of all that is in it.
+    fn below(&self, path: &Path, place: OwnedFd) -> Result<OwnedFd> {
+        let doing = || format!("{} in the new root", path.display());
+        if is_same(&place, self.dir_fd()).doing(doing)? {
+            return Err(Error::new(doing(), "a symbolic link there leads to the root itself"));
+        }
+        Ok(place)
     }
 
     /// Whether there is a directory `path` in the new root.
@@ -38,13 +52,14 @@ impl NewRoot {
 
     /// Whatever `path` is in the new root.
     pub(crate) fn existing(&self, path: &Path) -> Result<OwnedFd> {
-        self.resolve(path, OFlags::empty()).doing(|| format!("{} in the new root", path.display()))
+        let place = self.resolve(path, OFlags::empty());
+        self.below(path, place.doing(|| format!("{} in the new root", path.display()))?)
     }
 
     /// The directory above `path` in the new root, made if it is missing, and the name in it.
     pub(crate) fn above<'a>(&self, path: &'a Path) -> Result<(OwnedFd, &'a OsStr)> {
         match (path.parent(), path.components().next_back()) {
-            (Some(above), Some(Component::Normal(name))) => Ok((self.dir(above)?, name)),
+            (Some(above), Some(Component::Normal(name))) => Ok((self.dir_or_root(above)?, name)),
             _ => Err(io::Errno::INVAL).doing(|| format!("{} in the new root", path.display())),
         }
     }
@@ -53,7 +68,7 @@ impl NewRoot {
     pub(crate) fn set_mode(&self, path: &Path, mode: u32) -> Result<()> {
         let doing = || format!("set the permissions of {} in the new root", path.display());
         let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::CLOEXEC;
-        fchmod(self.open(path, flags).doing(doing)?, Mode::from(mode))
+        fchmod(self.below(path, self.open(path, flags).doing(doing)?)?, Mode::from(mode))
             .doing(doing)
             .remedy(Errno::EROFS, READ_ONLY)
     }

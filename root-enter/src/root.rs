@@ -99,8 +99,8 @@ impl NewRoot {
 }
 
 /// Whether both are the same directory of the same mount (statx(2), STATX_MNT_ID, Linux 5.8).
-fn is_same(one: &OwnedFd, other: &OwnedFd) -> io::Result<bool> {
-    let look = |dir| statx(dir, "", AtFlags::EMPTY_PATH, StatxFlags::INO | StatxFlags::MNT_ID);
-    let (one, other) = (look(one)?, look(other)?);
+pub(crate) fn is_same(one: impl AsFd, other: impl AsFd) -> io::Result<bool> {
+    let look = |dir: BorrowedFd| statx(dir, "", AtFlags::EMPTY_PATH, StatxFlags::INO | StatxFlags::MNT_ID);
+    let (one, other) = (look(one.as_fd())?, look(other.as_fd())?);
     Ok(one.stx_mnt_id == other.stx_mnt_id && one.stx_ino == other.stx_ino)
 }

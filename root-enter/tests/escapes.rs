@@ -68,7 +68,10 @@ fn no_link_in_the_root_takes_an_entry_out_of_it() {
         up.into(),
         "../../outside".into(),
         "/proc/1/root".into(),
+        // What is in the root.
+        "/tmp".into(),
     ];
+    let mut worked = 0;
     for (number, target) in targets.iter().enumerate() {
         let name = format!("root{number}");
         let root = scene.rootfs(&name);
@@ -78,9 +81,42 @@ fn no_link_in_the_root_takes_an_entry_out_of_it() {
             let run = scene.tool("root-enter").args(&options).args([&name, "--", "true"]).assert();
             let status = run.get_output().status.code();
             assert!(matches!(status, Some(0 | 125 | 127)), "{options:?} {target:?} {status:?}");
+            worked += i32::from(status == Some(0));
             assert_eq!((everything(&outside), mode(&outside)), before, "{options:?} {target:?}");
         }
     }
+    assert!(worked >= 10, "only {worked} got as far as the command");
+}
+
+#[test]
+fn a_link_to_the_root_itself_is_no_place() {
+    let scene = Scene::new();
+    scene.tree("data", &[("file", "data\n")]);
+    let root = scene.rootfs("root");
+    for (number, target) in ["/", "..", "bin/.."].iter().enumerate() {
+        let link = format!("/link{number}");
+        symlink(target, root.join(&link[1..])).expect("symlink");
+        for option in [
+            "--bind data:@",
+            "--tmpfs @",
+            "--proc @",
+            "--dev @",
+            "--dir @:mode=700",
+            "--mask @",
+            "--remount-ro @",
+        ] {
+            let option = option.replace('@', &link);
+            let run =
+                scene.script(&format!("root-enter {option} root -- true")).assert().code(125).stdout("");
+            let why = format!("{link} in the new root: a symbolic link there leads to the root itself\n");
+            let said = String::from_utf8_lossy(&run.get_output().stderr).into_owned();
+            assert!(said.ends_with(&why), "{option}: {said}");
+        }
+        // What is below it is in the root.
+        let script = format!("root-enter --ro-bind data:{link}/data root -- cat /data/file");
+        scene.script(&script).assert().success().stdout("data\n");
+    }
+    assert_eq!(mode(&root) & 0o777, 0o755);
 }
 
 fn mode(path: &Path) -> u32 {

@@ -10,7 +10,7 @@ use std::{
     path::Path,
 };
 
-use chain::{Doing, Result};
+use chain::{Doing, Error, Result};
 use nix::errno::Errno;
 use rustix::{
     fs::{CWD, Mode, OFlags, RawDir, openat},
@@ -88,12 +88,32 @@ impl<'a> Dir<'a> {
         let mut room = Vec::new();
         let mut entries = Vec::new();
         for name in names(self.fd).doing(|| format!("read {}", shown(path)))? {
+            check_place(path, &name)?;
             let doing = || format!("look at {}", path.join(OsStr::from_bytes(name.as_bytes())).display());
             let entry = Entry::read(self.fd, self.prefix, name.clone(), &mut room).doing(doing)?;
             entries.extend(entry);
         }
         Ok(entries)
     }
+}
+
+/// The most directories in one another: each takes room on the stack while what is in it is looked at.
+const DEEPEST: usize = 500;
+
+/// PATH_MAX of include/uapi/linux/limits.h without the zero byte at the end.
+const LONGEST: usize = 4095;
+
+/// Fails for what lies too deep. Who writes files in a box can make such, by paths that begin at a working directory.
+pub(crate) fn check_place(dir: &Path, name: &CStr) -> Result<()> {
+    let top = || Path::new(dir.iter().next().unwrap_or_default()).display().to_string();
+    if dir.iter().count() > DEEPEST {
+        let why = format!("there are more than {DEEPEST} directories in one another");
+        return Err(Error::new(top(), why));
+    }
+    if dir.as_os_str().len() + 1 + name.count_bytes() > LONGEST {
+        return Err(Error::new(top(), format!("a path in it has more than {LONGEST} bytes")));
+    }
+    Ok(())
 }
 
 /// The names in a directory, ordered by their bytes.

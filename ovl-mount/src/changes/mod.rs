@@ -22,6 +22,7 @@
 //! | `dir.rs` | a directory of a layer, read in order |
 //! | `file.rs` | what statx(2) tells of a file |
 //! | `marks.rs` | what overlayfs wrote on it: whiteout, opaque, redirect, metacopy, origin, nlink |
+//! | `names.rs` | names of one file that the upper directory does not have |
 //! | `xattr.rs` | which extended attributes are overlayfs's own |
 //! | `redirect.rs` | where a moved directory was |
 //! | `lower.rs` | what the lower layers show at a place, as overlayfs finds it |
@@ -33,6 +34,7 @@ pub(crate) mod dir;
 mod file;
 pub(crate) mod lower;
 mod marks;
+pub(crate) mod names;
 pub(crate) mod quote;
 mod redirect;
 mod walk;

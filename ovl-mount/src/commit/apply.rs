@@ -10,30 +10,17 @@ use chain::{Doing, Error, Result};
 use rustix::fs::{Mode, mkdirat};
 
 use super::{
+    above::Above,
     choice::Choice,
     file::{dress, link, make, set_times},
-    tree::{Tree, remove},
+    tree::Tree,
 };
 use crate::changes::{
     Change, Dir, Entry, FileKind, Kind, Prefix,
     dir::{names, open_dir},
     lower::parent,
 };
-
-/// Fails before anything is changed for what cannot be applied.
-pub(super) fn check(found: &[Change]) -> Result<()> {
-    for change in found.iter().filter(|change| change.entry.marks.names.is_some()) {
-        let stat = &change.entry.stat;
-        if stat.kind == FileKind::Regular && change.lower.as_ref().is_some_and(|lower| lower.stat.nlink > 1) {
-            return Err(Error::new(
-                change.path.display().to_string(),
-                "it has other names, which only the index of the overlay knows",
-            )
-            .hint("make such changes without --index"));
-        }
-    }
-    Ok(())
-}
+use crate::own::{changing, remove};
 
 /// What is the same for all.
 struct Work<'a> {
@@ -41,19 +28,18 @@ struct Work<'a> {
     stage: &'a OwnedFd,
     upper: &'a OwnedFd,
     prefix: Prefix,
+    above: &'a Above<'a>,
     further_names: &'a BTreeSet<PathBuf>,
 }
 
 pub(super) fn all(
-    tree: &Tree,
-    stage: &OwnedFd,
-    upper: &OwnedFd,
-    prefix: Prefix,
+    above: &Above,
     found: &[Change],
     choice: &Choice,
     further_names: &BTreeSet<PathBuf>,
 ) -> Result<()> {
-    let work = Work { tree, stage, upper, prefix, further_names };
+    let Above { tree, stage, upper, prefix, .. } = *above;
+    let work = Work { tree, stage, upper, prefix, above, further_names };
     for change in found {
         work.apply(change).map_err(|error| error.within(&change.path.display().to_string()))?;
     }
@@ -80,7 +66,7 @@ impl Work<'_> {
                 None => Ok(()),
             };
         }
-        self.tree.make_above(path)?;
+        self.above.make(path)?;
         if self.further_names.contains(path) {
             return Ok(());
         }
@@ -97,7 +83,8 @@ impl Work<'_> {
                 };
             }
             spot.clear().doing(|| "replace it".into())?;
-            return mkdirat(&spot.dir, &spot.name, Mode::RWXU).doing(|| "make it".into());
+            return changing(&spot.dir, || mkdirat(&spot.dir, &spot.name, Mode::RWXU))
+                .doing(|| "make it".into());
         }
         let is_shared = now.is_some_and(|now| now.nlink > 1);
         match change.kind {
@@ -146,7 +133,7 @@ impl Work<'_> {
         if now.is_none_or(|now| now.kind != FileKind::Directory) {
             return Ok(());
         }
-        if !is_taken {
+        if !is_taken && !self.above.has_made(path) {
             return set_times(&entry.stat, spot.dir.as_fd(), &spot.name);
         }
         let (above, _) = parent(self.upper, path).doing(|| "find it in the upper directory".into())?;

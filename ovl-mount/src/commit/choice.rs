@@ -12,9 +12,12 @@ impl FromStr for Pattern {
     type Err = String;
 
     fn from_str(text: &str) -> Result<Self, String> {
-        // Paths are those below the root of the overlay.
-        let text = text.trim_start_matches('/');
-        let glob = GlobBuilder::new(text).literal_separator(true).build();
+        // Paths are those below the root of the overlay, and a shell completes a directory with a slash.
+        let parts: Vec<_> = text.split('/').filter(|part| !matches!(*part, "" | ".")).collect();
+        if parts.is_empty() || parts.contains(&"..") {
+            return Err("it names nothing below the directory; write a path such as etc/app".into());
+        }
+        let glob = GlobBuilder::new(&parts.join("/")).literal_separator(true).build();
         glob.map(Self).map_err(|error| error.kind().to_string())
     }
 }
@@ -68,13 +71,15 @@ mod tests {
     fn a_choice_goes_for_all_that_is_below() {
         let patterns =
             |texts: &[&str]| texts.iter().map(|text| text.parse().expect("a pattern")).collect::<Vec<_>>();
-        let choice =
-            Choice::new(&patterns(&["/etc", "usr/*/x"]), &patterns(&["**/*.log"])).expect("a choice");
+        let choice = Choice::new(&patterns(&["/etc/", "./usr/*//x"]), &patterns(&["**/*.log", "etc/tmp/"]))
+            .expect("a choice");
         for (path, taken) in [
             ("etc", true),
             ("etc/a/b", true),
             ("usr/a/x/y", true),
             ("usr/a/b/x", false),
+            ("etc/tmp", false),
+            ("etc/tmp/a", false),
             ("etc/a.log", false),
             ("etc/a.log/in", false),
             ("var", false),
@@ -82,6 +87,8 @@ mod tests {
             assert_eq!(choice.takes(Path::new(path)), taken, "{path}");
         }
         assert!(Choice::default().takes(Path::new("any")));
-        assert!("a[".parse::<Pattern>().is_err());
+        for text in ["a[", "", ".", "/", "./", "..", "../a", "a/../b"] {
+            assert!(text.parse::<Pattern>().is_err(), "{text}");
+        }
     }
 }

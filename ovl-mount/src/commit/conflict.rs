@@ -27,12 +27,15 @@ pub(super) fn refuse(found: &[Change], newer: &[PathBuf]) -> Result<()> {
 fn is_one(change: &Change) -> bool {
     let stat = &change.entry.stat;
     let taken: Time = stat.btime.unwrap_or(stat.ctime);
+    let (is_directory, marks) = (stat.kind == FileKind::Directory, &change.entry.marks);
+    let is_none_now = change.lower.as_ref().is_some_and(|lower| lower.stat.kind != FileKind::Directory);
+    // A directory with a redirect was taken from another place, and came here instead of what there was.
+    let is_moved_here = marks.redirect.is_some() && is_none_now;
     // What was a directory when the overlay took it over, and is none any more.
-    let was_directory = stat.kind == FileKind::Directory && !change.entry.marks.opaque;
-    if was_directory && change.lower.as_ref().is_some_and(|lower| lower.stat.kind != FileKind::Directory) {
+    if is_directory && !marks.opaque && !is_moved_here && is_none_now {
         return true;
     }
-    let is_whole = stat.kind != FileKind::Directory || change.entry.marks.opaque;
+    let is_whole = !is_directory || marks.opaque || is_moved_here;
     // What has the same time was applied by a run before this.
     let is_other = |time: Time| time > taken && time != stat.mtime;
     is_whole && change.lower.as_ref().is_some_and(|lower| is_other(lower.stat.mtime))

@@ -16,15 +16,13 @@ use rustix::fs::{
     linkat, makedev, mkdirat, mknodat, openat, renameat, seek, symlinkat, utimensat,
 };
 
-use super::tree::{Spot, remove};
+use super::tree::{MADE, Spot};
 use crate::changes::{
     Attribute, Entry, FileKind, Prefix, Stat, Time,
     compare::{next_data, target},
     dir::open_file,
 };
-
-/// What is being made.
-const NEW: &CStr = c"file";
+use crate::own::{changing, open_up, remove};
 
 /// Makes the file in the stage and puts it into its place. If it has no content in the upper directory, that is what
 /// is there already.
@@ -35,38 +33,39 @@ pub(super) fn make(
     stage: &OwnedFd,
     spot: &Spot,
 ) -> Result<()> {
-    remove(stage, NEW).doing(|| "clear .ovl-commit".into())?;
+    remove(stage, MADE).doing(|| "clear .ovl-commit".into())?;
     let doing = || "make it".to_owned();
     let stat = &entry.stat;
     let mode = Mode::RUSR | Mode::WUSR;
     match stat.kind {
         FileKind::Regular if entry.marks.metacopy => copy(spot.dir.as_fd(), &spot.name, stat.size, stage)?,
         FileKind::Regular => copy(upper, &entry.name, stat.size, stage)?,
-        FileKind::Directory => mkdirat(stage, NEW, Mode::RWXU).doing(doing)?,
+        FileKind::Directory => mkdirat(stage, MADE, Mode::RWXU).doing(doing)?,
         FileKind::Symlink => {
             let target = target(upper, &entry.name)?;
-            symlinkat(std::ffi::OsStr::from_bytes(&target), stage, NEW).doing(doing)?;
+            symlinkat(std::ffi::OsStr::from_bytes(&target), stage, MADE).doing(doing)?;
         }
-        FileKind::Fifo => mknodat(stage, NEW, FileType::Fifo, mode, 0).doing(doing)?,
-        FileKind::Socket => mknodat(stage, NEW, FileType::Socket, mode, 0).doing(doing)?,
+        FileKind::Fifo => mknodat(stage, MADE, FileType::Fifo, mode, 0).doing(doing)?,
+        FileKind::Socket => mknodat(stage, MADE, FileType::Socket, mode, 0).doing(doing)?,
         FileKind::CharDevice | FileKind::BlockDevice => {
             let is_block = stat.kind == FileKind::BlockDevice;
             let kind = if is_block { FileType::BlockDevice } else { FileType::CharacterDevice };
             let device = makedev(stat.rdev.0, stat.rdev.1);
-            mknodat(stage, NEW, kind, mode, device)
+            mknodat(stage, MADE, kind, mode, device)
                 .doing(doing)
                 .remedy(Errno::EPERM, "only root makes device nodes")?;
         }
     }
-    dress(upper, entry, prefix, stage.as_fd(), NEW)?;
-    put(stage, NEW, spot)
+    dress(upper, entry, prefix, stage.as_fd(), MADE)?;
+    put(stage, MADE, spot)
 }
 
 /// Puts what is made into its place. A directory, or one in the place of which it comes, is not replaced in one step
 /// by rename(2), so what is there goes first then.
 fn put(stage: &OwnedFd, name: &CStr, spot: &Spot) -> Result<()> {
     let doing = || "put it into its place".to_owned();
-    match renameat(stage, name, &spot.dir, &spot.name) {
+    let put = || changing(&spot.dir, || renameat(stage, name, &spot.dir, &spot.name));
+    match put() {
         Err(
             rustix::io::Errno::ISDIR
             | rustix::io::Errno::NOTDIR
@@ -74,7 +73,7 @@ fn put(stage: &OwnedFd, name: &CStr, spot: &Spot) -> Result<()> {
             | rustix::io::Errno::EXIST,
         ) => {
             spot.clear().doing(doing)?;
-            renameat(stage, name, &spot.dir, &spot.name).doing(doing)
+            put().doing(doing)
         }
         done => done.doing(doing),
     }
@@ -82,9 +81,9 @@ fn put(stage: &OwnedFd, name: &CStr, spot: &Spot) -> Result<()> {
 
 /// Makes a name for a file that has another one.
 pub(super) fn link(first: &Spot, stage: &OwnedFd, spot: &Spot) -> Result<()> {
-    remove(stage, NEW).doing(|| "clear .ovl-commit".into())?;
-    linkat(&first.dir, &first.name, stage, NEW, AtFlags::empty()).doing(|| "link it".into())?;
-    put(stage, NEW, spot)
+    remove(stage, MADE).doing(|| "clear .ovl-commit".into())?;
+    linkat(&first.dir, &first.name, stage, MADE, AtFlags::empty()).doing(|| "link it".into())?;
+    put(stage, MADE, spot)
 }
 
 /// Copies the content, without the holes; shared with the upper directory where the filesystem can.
@@ -93,7 +92,7 @@ fn copy(dir: BorrowedFd, name: &CStr, size: u64, stage: &OwnedFd) -> Result<()> 
     let errno = |errno: rustix::io::Errno| Errno::from_raw(errno.raw_os_error());
     let source = open_file(dir, name).doing(doing)?;
     let flags = OFlags::WRONLY | OFlags::CREATE | OFlags::EXCL | OFlags::NOFOLLOW | OFlags::CLOEXEC;
-    let new = openat(stage, NEW, flags, Mode::RUSR | Mode::WUSR).doing(doing)?;
+    let new = openat(stage, MADE, flags, Mode::RUSR | Mode::WUSR).doing(doing)?;
     if rustix::fs::ioctl_ficlone(&new, &source).is_ok() {
         return Ok(());
     }
@@ -144,6 +143,11 @@ pub(super) fn dress(
 ) -> Result<()> {
     let stat = &entry.stat;
     let now = Stat::of(dir, name).doing(|| "look at it".into())?;
+    // Nobody gets more than they had before or have after, while the owner is the one and the mode the other.
+    let narrow = Stat { mode: now.mode & stat.mode, ..*stat };
+    if narrow.mode != now.mode && stat.kind != FileKind::Symlink {
+        set_mode(&narrow, dir, name).doing(|| "set its mode".into())?;
+    }
     if (now.uid, now.gid) != (stat.uid, stat.gid) {
         let owner = (Uid::from_raw(stat.uid), Gid::from_raw(stat.gid));
         chownat(dir, name, Some(owner.0), Some(owner.1), AtFlags::SYMLINK_NOFOLLOW)
@@ -156,14 +160,19 @@ pub(super) fn dress(
         Vec::new()
     };
     let has = crate::changes::xattr::plain(dir, name).doing(|| "read its attributes".into())?;
+    // Who may not write to a file cannot give it attributes; the mode is set after them.
+    let opened = |change: &dyn Fn() -> nix::Result<()>| match change() {
+        Err(Errno::EACCES) => open_up(dir, name).and_then(|()| change()),
+        done => done,
+    };
     for Attribute { name: extra, .. } in
         has.iter().filter(|one| !wanted.iter().any(|other| other.name == one.name))
     {
-        chain::xattr::remove(dir, name, extra)
+        opened(&|| chain::xattr::remove(dir, name, extra))
             .doing(|| format!("remove its attribute {}", extra.to_string_lossy()))?;
     }
     for attribute in wanted.iter().filter(|one| !has.contains(one)) {
-        chain::xattr::set(dir, name, &attribute.name, &attribute.value)
+        opened(&|| chain::xattr::set(dir, name, &attribute.name, &attribute.value))
             .doing(|| format!("set its attribute {}", attribute.name.to_string_lossy()))?;
     }
     if stat.kind != FileKind::Symlink {

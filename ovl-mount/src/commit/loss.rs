@@ -17,7 +17,7 @@ use rustix::fs::OFlags;
 use super::{choice::Choice, moves::Wanted, tree::Tree};
 use crate::changes::{
     Change, FileKind, Kind, Stat, Time,
-    dir::names,
+    dir::{check_place, names},
     lower::{open_below, parent},
 };
 
@@ -68,6 +68,7 @@ impl Rules<'_> {
             .doing(doing)
             .remedy(Errno::EXDEV, "another filesystem is mounted there, and would be emptied")?;
         for name in names(inner.as_fd()).doing(doing)? {
+            check_place(path, &name)?;
             let os_name = Path::new(OsStr::from_bytes(name.as_bytes()));
             let path = path.join(os_name);
             let Some(stat) = Stat::find(&inner, &name).doing(doing)? else { continue };

@@ -11,9 +11,11 @@
 //! | `loss.rs` | what goes besides |
 //! | `moves.rs` | renames, and their journal |
 //! | `apply.rs` | everything else, in its order |
+//! | `above.rs` | directories above what is applied |
 //! | `file.rs` | one file, made aside and put into its place |
 //! | `tree.rs` | the directory that is changed |
 
+mod above;
 mod apply;
 mod args;
 mod choice;
@@ -32,10 +34,11 @@ use std::{
 
 use chain::{Doing, Error, Result};
 
-use crate::changes::{Change, Kind, Lowers, Prefix, Stat, changes, root};
+use crate::changes::{Change, Kind, Lowers, Prefix, Stat, changes, names, root};
+use above::Above;
 use choice::Choice;
 use loss::Rules;
-use moves::Done;
+use moves::{Begun, Done};
 use tree::{GOING, STAGE, Tree};
 
 /// What is to be done.
@@ -66,15 +69,16 @@ pub(crate) fn commit(order: &Order) -> Result<()> {
         }
     }
     let _only = tree.lock()?;
-    let done = Done::new(prefix, &target);
-    let wanted = moves::wanted(&upper, prefix, &done, &order.choice)?;
+    tree.check_going()?;
     let title = moves::title(&own, &order.choice);
     let begun = moves::begun(&tree, &title)?;
+    let done = Done::new(prefix, begun.as_ref(), &target);
+    let wanted = moves::wanted(&upper, prefix, &done, &order.choice)?;
     let plain = || tree.root.try_clone().doing(doing).map(Lowers::plain);
     if begun.is_none() || order.dry_run {
         let lowers = if wanted.moves.is_empty() { plain()?.moved() } else { plain()? };
         let found = chosen(changes(&upper, prefix, Some(&lowers))?, &order.choice, &wanted.moves);
-        apply::check(&found)?;
+        names::check_all(&found)?;
         let newer = match begun {
             None => {
                 Rules { tree: &tree, upper: &upper, choice: &order.choice, wanted: &wanted }.check(&found)?
@@ -88,14 +92,15 @@ pub(crate) fn commit(order: &Order) -> Result<()> {
             conflict::refuse(&found, &newer)?;
         }
     }
-    let (stage, moves) = match begun {
+    let Begun { stage, moves, .. } = match begun {
         Some(begun) => begun,
-        None => moves::begin(&tree, &title, &wanted.moves)?,
+        None => moves::begin(&tree, &title, &wanted.moves, &upper, &done)?,
     };
-    moves::carry_out(&tree, &stage, &moves, &upper, &done)?;
+    let above = Above::new(&tree, &stage, &upper, prefix);
+    moves::carry_out(&above, &moves, &done)?;
     let found = chosen(changes(&upper, prefix, Some(&plain()?.moved()))?, &order.choice, &wanted.moves);
-    apply::check(&found)?;
-    apply::all(&tree, &stage, &upper, prefix, &found, &order.choice, &wanted.further_names)?;
+    names::check_all(&found)?;
+    apply::all(&above, &found, &order.choice, &wanted.further_names)?;
     tree.sync()?;
     tree.unstage()
 }

@@ -16,17 +16,21 @@ use std::{
     path::{Path, PathBuf},
 };
 
-use chain::{Doing, Error, Result};
+use chain::{Doing, Error, Remedy, Result};
 use nix::errno::Errno;
 use rustix::fs::{Mode, OFlags, openat, renameat};
 
 use super::{
+    above::Above,
     choice::Choice,
-    tree::{Tree, write_safely},
+    tree::{JOURNAL, Tree, write_safely},
 };
-use crate::changes::{Dir, FileKind, Prefix, Stat, dir::open_dir, lower::parent};
-
-const JOURNAL: &CStr = c"moves";
+use crate::changes::{
+    Dir, FileKind, Prefix, Stat,
+    dir::open_dir,
+    lower::{open_below, parent},
+};
+use crate::own::changing;
 
 /// One rename.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -124,9 +128,14 @@ pub(super) struct Done {
 }
 
 impl Done {
-    pub(super) fn new(prefix: Prefix, target: &Stat) -> Self {
+    /// The note of what was begun before, or of a new run. Which device the directory is on tells it from a copy or a
+    /// snapshot; but that number can be another one after the machine has started again, and so the journal keeps
+    /// the note.
+    pub(super) fn new(prefix: Prefix, begun: Option<&Begun>, target: &Stat) -> Self {
         let attribute = CString::new(format!("{}committed", prefix.text())).unwrap_or_default();
-        Self { attribute, value: name_of(target) }
+        let (major, minor) = target.dev;
+        let new = || format!("{major}:{minor}:{}", name_of(target));
+        Self { attribute, value: begun.map_or_else(new, |begun| begun.note.clone()) }
     }
 
     fn is_on(&self, dir: BorrowedFd, name: &CStr) -> nix::Result<bool> {
@@ -138,6 +147,17 @@ impl Done {
         let doing = || format!("look at {}", path.display());
         let (dir, name) = parent(upper, path).doing(doing)?;
         self.is_on(dir.as_fd(), &name).doing(doing)
+    }
+
+    /// Finds out whether notes can be written, before anything is renamed.
+    fn try_on(&self, upper: &OwnedFd) -> Result<()> {
+        let doing = || "note in the upper directory what is done".to_owned();
+        let hint = "it must be writable, as renames cannot be applied without";
+        chain::xattr::set(upper.as_fd(), c".", &self.attribute, b"")
+            .and_then(|()| chain::xattr::remove(upper.as_fd(), c".", &self.attribute))
+            .doing(doing)
+            .remedy(Errno::EROFS, hint)
+            .remedy(Errno::EACCES, hint)
     }
 
     fn put_on(&self, upper: &OwnedFd, path: &Path) -> Result<()> {
@@ -152,14 +172,23 @@ pub(super) fn title(upper: &Stat, choice: &Choice) -> String {
     format!("{}\n{}", name_of(upper), choice.words())
 }
 
-/// What a run before this has begun: where, and the renames. It is begun when they are written down.
-pub(super) fn begun(tree: &Tree, title: &str) -> Result<Option<(OwnedFd, Vec<Move>)>> {
+/// A commit that is begun: the renames are written down.
+pub(super) struct Begun {
+    pub(super) stage: OwnedFd,
+    pub(super) moves: Vec<Move>,
+    /// The value of the note on each that is done.
+    note: String,
+}
+
+/// What a run before this has begun.
+pub(super) fn begun(tree: &Tree, title: &str) -> Result<Option<Begun>> {
     let Some(stage) = tree.existing_stage()? else { return Ok(None) };
     let Some(text) = read(&stage)? else { return Ok(None) };
     let doing = "read .ovl-commit/moves";
-    let (of, moves) = parse(&text).ok_or_else(|| Error::new(doing, "it is not a journal of ovl-commit"))?;
+    let (of, note, moves) =
+        parse(&text).ok_or_else(|| Error::new(doing, "it is not a journal of ovl-commit"))?;
     if of == title {
-        return Ok(Some((stage, moves)));
+        return Ok(Some(Begun { stage, moves, note }));
     }
     let upper = |title: &str| title.split('\n').next().unwrap_or_default().to_owned();
     if upper(&of) != upper(title) {
@@ -172,31 +201,36 @@ pub(super) fn begun(tree: &Tree, title: &str) -> Result<Option<(OwnedFd, Vec<Mov
         .hint("complete that first, by the same words"))
 }
 
-/// Writes down what is to be renamed, and of what.
-pub(super) fn begin(tree: &Tree, title: &str, wanted: &[(PathBuf, PathBuf)]) -> Result<(OwnedFd, Vec<Move>)> {
+/// Writes down what is to be renamed, and of what, if all that can be done.
+pub(super) fn begin(
+    tree: &Tree,
+    title: &str,
+    wanted: &[(PathBuf, PathBuf)],
+    upper: &OwnedFd,
+    done: &Done,
+) -> Result<Begun> {
     let mut moves = Vec::new();
     for (from, to) in wanted {
         let doing = || format!("move {} to {}", from.display(), to.display());
-        let stat = match tree.find(from)? {
-            Some(spot) => spot.stat().doing(doing)?,
-            None => None,
-        };
-        let stat = stat.ok_or(Errno::ENOENT).doing(doing)?;
+        let spot = tree.find(from)?.ok_or(Errno::ENOENT).doing(doing)?;
+        let name = Path::new(OsStr::from_bytes(spot.name.as_bytes()));
+        let file = open_below(&spot.dir, name, OFlags::PATH)
+            .doing(doing)
+            .remedy(Errno::EXDEV, "something is mounted there, which cannot be moved")?;
+        let stat = Stat::of_open(&file).doing(doing)?;
         moves.push(Move { from: from.clone(), to: to.clone(), inode: stat.ino });
     }
+    if !moves.is_empty() {
+        done.try_on(upper)?;
+    }
     let stage = tree.stage()?;
-    write_safely(&stage, JOURNAL, &written(title, &moves))?;
-    Ok((stage, moves))
+    write_safely(&stage, JOURNAL, &written(title, &done.value, &moves))?;
+    Ok(Begun { stage, moves, note: done.value.clone() })
 }
 
 /// Renames what is not yet where it belongs.
-pub(super) fn carry_out(
-    tree: &Tree,
-    stage: &OwnedFd,
-    moves: &[Move],
-    upper: &OwnedFd,
-    done: &Done,
-) -> Result<()> {
+pub(super) fn carry_out(above: &Above, moves: &[Move], done: &Done) -> Result<()> {
+    let Above { tree, stage, upper, .. } = *above;
     let mut deepest: Vec<_> = moves.iter().enumerate().collect();
     deepest.sort_by_key(|(_, one)| std::cmp::Reverse(one.from.components().count()));
     let staged = |at: usize| CString::new(format!("move{at}")).unwrap_or_default();
@@ -207,11 +241,13 @@ pub(super) fn carry_out(
     };
     for (at, one) in deepest {
         let doing = || format!("take {} out of its place", one.from.display());
+        // What is done is not there any more, but another file may have got its number meanwhile.
         if let Some(spot) = tree.find(&one.from)?
             && one.from != one.to
+            && !done.is_noted(upper, &one.to)?
             && spot.stat().doing(doing)?.is_some_and(|stat| stat.ino == one.inode)
         {
-            renameat(&spot.dir, &spot.name, stage, staged(at)).doing(doing)?;
+            rename((&spot.dir, &spot.name), (stage, &staged(at)), &spot.dir).doing(doing)?;
         }
     }
     let mut shallowest: Vec<_> = moves.iter().enumerate().collect();
@@ -219,16 +255,38 @@ pub(super) fn carry_out(
     for (at, one) in shallowest {
         let doing = || format!("put {} into its place", one.to.display());
         if Stat::find(stage, &staged(at)).doing(doing)?.is_some() {
-            tree.make_above(&one.to)?;
+            above.make(&one.to)?;
             let spot = tree.spot(&one.to)?;
             spot.clear().doing(doing)?;
-            renameat(stage, staged(at), &spot.dir, &spot.name).doing(doing)?;
+            rename((stage, &staged(at)), (&spot.dir, &spot.name), &spot.dir).doing(doing)?;
         } else if !is_placed(one)? && !done.is_noted(upper, &one.to)? {
             return Err(Error::new(doing(), "it is gone; somebody else has moved it meanwhile"));
         }
+    }
+    note_all(tree, moves, upper, done)
+}
+
+/// Renames something to or from a place in `dir`. To a directory that is moved itself its owner must be able to write
+/// too, as the name `..` in it is another one then.
+fn rename(from: (&OwnedFd, &CStr), to: (&OwnedFd, &CStr), dir: &OwnedFd) -> rustix::io::Result<()> {
+    let rename = || changing(dir, || renameat(from.0, from.1, to.0, to.1));
+    match open_dir(from.0, from.1) {
+        Ok(moved) => changing(moved, rename),
+        Err(_) => rename(),
+    }
+}
+
+/// Notes that all are done. The two directories may be on two filesystems, of which a loss of power can take the one
+/// and not the other: no note is there before what it is about, and nothing that relies on it before the note.
+fn note_all(tree: &Tree, moves: &[Move], upper: &OwnedFd, done: &Done) -> Result<()> {
+    if moves.is_empty() {
+        return Ok(());
+    }
+    tree.sync()?;
+    for one in moves {
         done.put_on(upper, &one.to)?;
     }
-    Ok(())
+    nix::unistd::syncfs(upper).doing(|| "wait for the disk of the upper directory".into())
 }
 
 impl Move {
@@ -239,22 +297,24 @@ impl Move {
     }
 }
 
-/// What tells a directory from all others, also from a later one: the number of an inode is given again.
+/// What tells a directory from all others of its filesystem, also from a later one: the number of an inode is given
+/// again.
 fn name_of(dir: &Stat) -> String {
-    let (((major, minor), inode), born) = (dir.identity(), dir.btime.unwrap_or_default());
-    format!("{major}:{minor}:{inode} {}.{:09}", born.sec, born.nsec)
+    let born = dir.btime.unwrap_or_default();
+    format!("{} {}.{:09}", dir.ino, born.sec, born.nsec)
 }
 
-fn written(title: &str, moves: &[Move]) -> Vec<u8> {
-    let first = [title.as_bytes(), b"\0"].concat();
+fn written(title: &str, note: &str, moves: &[Move]) -> Vec<u8> {
+    let first = [title.as_bytes(), b"\0", note.as_bytes(), b"\0"].concat();
     first.into_iter().chain(moves.iter().flat_map(Move::line)).collect()
 }
 
-/// What it is of, and the renames.
-fn parse(text: &[u8]) -> Option<(String, Vec<Move>)> {
+/// What it is of, the note on what is done, and the renames.
+fn parse(text: &[u8]) -> Option<(String, String, Vec<Move>)> {
     let parts: Vec<_> = text.split(|byte| *byte == 0).collect();
     let (last, parts) = parts.split_last()?;
     let (title, parts) = parts.split_first()?;
+    let (note, parts) = parts.split_first()?;
     if !last.is_empty() || parts.len() % 3 != 0 {
         return None;
     }
@@ -264,7 +324,8 @@ fn parse(text: &[u8]) -> Option<(String, Vec<Move>)> {
         Some(Move { inode, from: path(parts[1]), to: path(parts[2]) })
     };
     let moves = parts.chunks(3).map(one).collect::<Option<_>>()?;
-    Some((String::from_utf8(title.to_vec()).ok()?, moves))
+    let text = |bytes: &[u8]| String::from_utf8(bytes.to_vec()).ok();
+    Some((text(title)?, text(note)?, moves))
 }
 
 fn read(stage: &OwnedFd) -> Result<Option<Vec<u8>>> {
@@ -289,7 +350,7 @@ mod tests {
         fn a_journal_comes_back(moves in proptest::collection::vec((any::<u64>(), "[^\\x00]{1,9}", "[^\\x00]{1,9}"), 0..5)) {
             let moves: Vec<_> =
                 moves.into_iter().map(|(inode, from, to)| Move { inode, from: from.into(), to: to.into() }).collect();
-            prop_assert_eq!(parse(&written("1:2:3 4.5", &moves)), Some(("1:2:3 4.5".into(), moves)));
+            prop_assert_eq!(parse(&written("3 4.5", "1:2:6 7.8", &moves)), Some(("3 4.5".into(), "1:2:6 7.8".into(), moves)));
         }
 
         #[test]

@@ -7,7 +7,7 @@ use std::{
         fd::{AsFd, OwnedFd},
         unix::ffi::OsStrExt,
     },
-    path::{Path, PathBuf},
+    path::Path,
 };
 
 use chain::{Doing, Error, Remedy, Result};
@@ -15,12 +15,15 @@ use nix::{
     errno::Errno,
     fcntl::{Flock, FlockArg},
 };
-use rustix::fs::{AtFlags, Mode, OFlags, fsync, mkdirat, openat, renameat, unlinkat};
+use rustix::fs::{Mode, OFlags, fsync, mkdirat, openat, renameat};
 
-use crate::changes::{
-    FileKind, Stat,
-    dir::{names, open_dir},
-    lower::{open_below, parent},
+use crate::{
+    changes::{
+        Stat,
+        dir::{names, open_dir},
+        lower::parent,
+    },
+    own::{changing, remove},
 };
 
 /// Where what is not in its place yet is kept: in the directory itself, so that it is on its filesystem.
@@ -50,22 +53,6 @@ impl Spot {
     }
 }
 
-/// Removes a file, or a directory with all that is in it; it need not be there.
-pub(super) fn remove(dir: impl AsFd, name: &CStr) -> nix::Result<()> {
-    let errno = |errno: rustix::io::Errno| Errno::from_raw(errno.raw_os_error());
-    match unlinkat(dir.as_fd(), name, AtFlags::empty()).map_err(errno) {
-        Err(Errno::EISDIR | Errno::EPERM) => {}
-        Err(Errno::ENOENT) => return Ok(()),
-        done => return done,
-    }
-    // Not what is mounted there.
-    let inner = open_below(dir.as_fd(), Path::new(OsStr::from_bytes(name.to_bytes())), OFlags::DIRECTORY)?;
-    for name in names(inner.as_fd())? {
-        remove(&inner, &name)?;
-    }
-    unlinkat(dir.as_fd(), name, AtFlags::REMOVEDIR).map_err(errno)
-}
-
 impl Tree {
     /// The place of a path, whose directory is there.
     pub(super) fn spot(&self, path: &Path) -> Result<Spot> {
@@ -90,26 +77,6 @@ impl Tree {
         }
     }
 
-    /// Makes the directories above a path that are missing; they get the rest of what they are to have later.
-    pub(super) fn make_above(&self, path: &Path) -> Result<()> {
-        let above: Vec<PathBuf> = path
-            .ancestors()
-            .skip(1)
-            .filter(|path| !path.as_os_str().is_empty())
-            .map(Path::to_path_buf)
-            .collect();
-        for dir in above.iter().rev() {
-            let spot = self.spot(dir)?;
-            let doing = || format!("make {}", dir.display());
-            if spot.stat().doing(doing)?.is_some_and(|stat| stat.kind == FileKind::Directory) {
-                continue;
-            }
-            spot.clear().doing(doing)?;
-            mkdirat(&spot.dir, &spot.name, Mode::RWXU).doing(doing)?;
-        }
-        Ok(())
-    }
-
     /// Keeps others from changing the directory by ovl-commit at the same time.
     pub(super) fn lock(&self) -> Result<Flock<OwnedFd>> {
         let doing = || "lock the directory".to_owned();
@@ -123,17 +90,28 @@ impl Tree {
     /// The stage, made if it is missing.
     pub(super) fn stage(&self) -> Result<OwnedFd> {
         let doing = || "make .ovl-commit".to_owned();
-        match mkdirat(&self.root, STAGE, Mode::RWXU) {
+        match changing(&self.root, || mkdirat(&self.root, STAGE, Mode::RWXU)) {
             Err(rustix::io::Errno::EXIST) => {}
             made => made.doing(doing)?,
         }
         self.existing_stage()?.ok_or(Errno::ENOENT).doing(doing)
     }
 
-    /// The stage of a run before this, if it is there. What it says is believed, so nobody else may have made it.
+    /// The stage of a run before this, if it is there.
     pub(super) fn existing_stage(&self) -> Result<Option<OwnedFd>> {
-        let doing = || "open .ovl-commit".to_owned();
-        let stage = match open_dir(&self.root, STAGE) {
+        self.own(STAGE)
+    }
+
+    /// Fails if the name of a stage that has no use any more is that of something else.
+    pub(super) fn check_going(&self) -> Result<()> {
+        self.own(GOING).map(drop)
+    }
+
+    /// A directory that a run before this has made, if it is there. What it says is believed, so nobody else may have
+    /// made it; and it is removed with all that is in it, so that must be known too.
+    fn own(&self, name: &CStr) -> Result<Option<OwnedFd>> {
+        let doing = || format!("open {}", name.to_string_lossy());
+        let stage = match open_dir(&self.root, name) {
             Err(Errno::ENOENT) => return Ok(None),
             stage => stage.doing(doing)?,
         };
@@ -142,6 +120,11 @@ impl Tree {
             return Err(Error::new(doing(), "it is another user's, or others may write to it")
                 .hint("remove it, if no ovl-commit is running"));
         }
+        if let Some(other) = names(stage.as_fd()).doing(doing)?.iter().find(|name| !is_staged(name)) {
+            let other = OsStr::from_bytes(other.as_bytes()).display();
+            return Err(Error::new(doing(), format!("it has {other} in it, which is not of ovl-commit"))
+                .hint("give the directory another name"));
+        }
         Ok(Some(stage))
     }
 
@@ -149,7 +132,7 @@ impl Tree {
     pub(super) fn unstage(&self) -> Result<()> {
         let doing = || "remove .ovl-commit".to_owned();
         remove(&self.root, GOING).doing(doing)?;
-        match renameat(&self.root, STAGE, &self.root, GOING) {
+        match changing(&self.root, || renameat(&self.root, STAGE, &self.root, GOING)) {
             Err(rustix::io::Errno::NOENT) => Ok(()),
             done => {
                 done.doing(doing)?;
@@ -164,6 +147,20 @@ impl Tree {
         nix::unistd::syncfs(&self.root).doing(doing)
     }
 }
+
+/// Whether something of this name can be in a stage: the journal, what is made, or what is moved.
+fn is_staged(name: &CStr) -> bool {
+    let name = name.to_bytes();
+    let is_moved = |rest: &[u8]| !rest.is_empty() && rest.iter().all(u8::is_ascii_digit);
+    [JOURNAL, NEW, MADE].iter().any(|known| known.to_bytes() == name)
+        || name.strip_prefix(b"move").is_some_and(is_moved)
+}
+
+/// What is to be renamed.
+pub(super) const JOURNAL: &CStr = c"moves";
+
+/// The file that is being made.
+pub(super) const MADE: &CStr = c"file";
 
 /// What is written before it gets its name.
 const NEW: &CStr = c"new";

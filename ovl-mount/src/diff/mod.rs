@@ -21,7 +21,7 @@ use std::{os::fd::AsFd, path::PathBuf};
 
 use chain::Result;
 
-use crate::changes::{Lowers, Prefix, changes, root};
+use crate::changes::{Lowers, Prefix, changes, names, root};
 
 /// There are no changes, as diff(1) says it.
 const SAME: u8 = 0;
@@ -57,6 +57,7 @@ pub(crate) fn show(question: &Question) -> Result<u8> {
         paths => Some(Lowers::open(paths, prefix)?),
     };
     let found = changes(&upper, prefix, lowers.as_ref())?;
+    names::check_all(&found)?;
     let text = match (question.form, &lowers) {
         (Form::Lines, _) => text::lines(&found).into_bytes(),
         (Form::Raw, _) => text::raw(&found),

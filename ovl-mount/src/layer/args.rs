@@ -1,7 +1,7 @@
 //! What the command line of `ovl-layer` says.
 
 use std::{
-    fs::{self, File},
+    fs::File,
     io::{self, BufWriter, Write},
     os::fd::{AsFd, OwnedFd},
     path::{Path, PathBuf},
@@ -11,6 +11,7 @@ use chain::{Doing, Job, Result, Size, Tool};
 use clap::Parser;
 
 use super::{
+    new_file::NewFile,
     pack::pack,
     unpack::{Bounds, unpack},
     write::{Form, Stream},
@@ -105,17 +106,9 @@ impl Args {
         if name == Path::new("-") {
             return self.pack_to((&upper, prefix), form, io::stdout().lock(), writing);
         }
-        // It is there as a whole or not at all.
-        let mut new = name.as_os_str().to_owned();
-        new.push(format!(".{}", std::process::id()));
-        let file = File::create_new(&new).doing(writing)?;
-        let done = self
-            .pack_to((&upper, prefix), form, file, writing)
-            .and_then(|()| fs::rename(&new, name).doing(writing));
-        if done.is_err() {
-            let _ = fs::remove_file(&new);
-        }
-        done
+        let file = NewFile::beside(name).doing(writing)?;
+        self.pack_to((&upper, prefix), form, &file.file, writing)?;
+        file.put().doing(writing)
     }
 
     fn pack_to(

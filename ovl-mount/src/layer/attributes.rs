@@ -1,9 +1,12 @@
 //! What an entry of a layer says of a file besides its content.
 
 use std::{
-    ffi::OsStr,
+    ffi::{CString, OsStr},
     io::{self, Read},
-    os::{fd::OwnedFd, unix::ffi::OsStrExt},
+    os::{
+        fd::{AsFd, OwnedFd},
+        unix::ffi::OsStrExt,
+    },
     path::Path,
 };
 
@@ -19,6 +22,15 @@ use tar::Entry;
 pub(super) const XATTR: &str = "SCHILY.xattr.";
 /// The overlay's own, by which it finds files, and which so are no layer's to say.
 const OVERLAYS: [&[u8]; 2] = [b"trusted.overlay.", b"user.overlay."];
+
+/// Fails for an attribute that would be an overlay's own.
+pub(super) fn check(name: &[u8]) -> Result<()> {
+    if OVERLAYS.iter().any(|own| name.starts_with(own)) {
+        let name = OsStr::from_bytes(name).display();
+        return Err(Error::new(format!("its attribute {name}"), "the overlay's own is for no layer to say"));
+    }
+    Ok(())
+}
 
 /// Owner, mode and the rest.
 pub(super) struct Attributes {
@@ -53,14 +65,14 @@ impl Attributes {
             let extension = extension.doing(|| "read its header".into())?;
             let key = extension.key_bytes();
             if let Some(name) = key.strip_prefix(XATTR.as_bytes()) {
-                if OVERLAYS.iter().any(|own| name.starts_with(own)) {
-                    let name = OsStr::from_bytes(name).display();
-                    return Err(Error::new(
-                        format!("its attribute {name}"),
-                        "the overlay's own is for no layer to say",
-                    ));
-                }
+                check(name)?;
                 attributes.extended.push((name.to_vec(), extension.value_bytes().to_vec()));
+            } else if key.starts_with(b"GNU.sparse.") {
+                return Err(Error::new(
+                    "its holes",
+                    "they are told in a way of GNU tar's own, which is not read",
+                )
+                .hint("make the layer without --sparse"));
             } else if key == b"mtime" {
                 attributes.modified = time(extension.value_bytes()).ok_or_else(|| bad("its time"))?;
             }
@@ -74,7 +86,7 @@ fn number(field: &[u8], parsed: io::Result<u64>) -> Option<u64> {
     if field.iter().all(|byte| matches!(byte, 0 | b' ')) { Some(0) } else { parsed.ok() }
 }
 
-/// `1700000000.25`.
+/// `1700000000.25`, or `-3.25`, which is three quarters of a second after -4.
 fn time(text: &[u8]) -> Option<Timespec> {
     let text = std::str::from_utf8(text).ok()?;
     let (seconds, fraction) = text.split_once('.').unwrap_or((text, ""));
@@ -82,8 +94,13 @@ fn time(text: &[u8]) -> Option<Timespec> {
     if !is_number(fraction) {
         return None;
     }
-    let tv_nsec = format!("{fraction:0<9}").get(..9)?.parse().ok()?;
-    Some(Timespec { tv_sec: seconds.parse().ok()?, tv_nsec })
+    let whole: i64 = seconds.parse().ok()?;
+    let nanos: i64 = format!("{fraction:0<9}").get(..9)?.parse().ok()?;
+    Some(if seconds.starts_with('-') && nanos > 0 {
+        Timespec { tv_sec: whole.checked_sub(1)?, tv_nsec: 1_000_000_000 - nanos }
+    } else {
+        Timespec { tv_sec: whole, tv_nsec: nanos }
+    })
 }
 
 /// What can be given to files here.
@@ -121,7 +138,7 @@ impl Giver {
         }
         for (attribute, value) in &attributes.extended {
             if self.is_root || attribute.starts_with(b"user.") {
-                extend(above, name, kind, OsStr::from_bytes(attribute), value)?;
+                extend(above, name, attribute, value)?;
             }
         }
         if kind != FileType::Symlink {
@@ -132,14 +149,11 @@ impl Giver {
     }
 }
 
-fn extend(above: &OwnedFd, name: &OsStr, kind: FileType, attribute: &OsStr, value: &[u8]) -> Result<()> {
-    let doing = || format!("set its attribute {}", attribute.display());
-    if !matches!(kind, FileType::RegularFile | FileType::Directory) {
-        return Err(Error::new(doing(), "only files and directories have some"));
-    }
-    let flags = OFlags::RDONLY | OFlags::NOFOLLOW | OFlags::NONBLOCK | OFlags::CLOEXEC;
-    let file = openat(above, name, flags, Mode::empty()).doing(doing)?;
-    rustix::fs::fsetxattr(file, attribute, value, XattrFlags::empty()).doing(doing)
+/// A symbolic link has attributes of its own, a pipe or a device is not opened for it.
+fn extend(above: &OwnedFd, name: &OsStr, attribute: &[u8], value: &[u8]) -> Result<()> {
+    let doing = || format!("set its attribute {}", OsStr::from_bytes(attribute).display());
+    let text = |bytes: &[u8]| CString::new(bytes).map_err(|_| Errno::EINVAL).doing(doing);
+    chain::xattr::set(above.as_fd(), &text(name.as_bytes())?, &text(attribute)?, value).doing(doing)
 }
 
 #[cfg(test)]
@@ -148,9 +162,14 @@ mod tests {
 
     #[test]
     fn a_time_has_up_to_nine_decimals_that_count() {
-        for (text, seconds, nanos) in
-            [("12", 12, 0), ("12.5", 12, 500_000_000), ("0.0000000019", 0, 1), ("-3.25", -3, 250_000_000)]
-        {
+        for (text, seconds, nanos) in [
+            ("12", 12, 0),
+            ("12.5", 12, 500_000_000),
+            ("0.0000000019", 0, 1),
+            ("-3", -3, 0),
+            ("-3.25", -4, 750_000_000),
+            ("-0.5", -1, 500_000_000),
+        ] {
             let found = time(text.as_bytes()).expect(text);
             assert_eq!((found.tv_sec, found.tv_nsec), (seconds, nanos), "{text}");
         }

@@ -3,6 +3,7 @@
 
 mod args;
 mod attributes;
+mod new_file;
 mod pack;
 mod read;
 mod tree;

@@ -16,11 +16,15 @@ use std::{
 use chain::{Doing, Error, Result};
 use tar::{Builder, EntryType, Header};
 
-use super::{OPAQUE, WHITEOUT, attributes::XATTR};
+use super::{
+    OPAQUE, WHITEOUT,
+    attributes::{XATTR, check},
+};
 use crate::changes::{
     Attribute, Dir, Entry, FileKind, Prefix, Stat,
     compare::target,
     dir::{open_dir, open_file},
+    names,
 };
 
 /// Writes the layer of `upper`, which is an open directory, with no time in it that is later than `latest`.
@@ -44,17 +48,29 @@ impl<W: Write> Layer<W> {
         // What is hidden comes first, as the specification wants it.
         let (hidden, files): (Vec<_>, Vec<_>) = entries.into_iter().partition(|entry| entry.marks.whiteout);
         for entry in hidden {
+            if entry.name.as_bytes().starts_with(WHITEOUT.as_bytes()) {
+                let path = path.join(entry.os_name());
+                return Err(Error::new(
+                    path.display().to_string(),
+                    "it was removed, which a layer cannot say of such a name",
+                ));
+            }
             let name = [OsStr::new(WHITEOUT), entry.os_name()].into_iter().collect::<OsString>();
             self.add_mark(&path.join(name))?;
         }
         for entry in files {
             let path = path.join(entry.os_name());
-            self.add(dir, &entry, &path).map_err(|error| error.within(&path.display().to_string()))?;
+            names::check(&path, &entry, None)?;
+            let inner = self.add(dir, &entry, &path);
+            if let Some(inner) = inner.map_err(|error| error.within(&path.display().to_string()))? {
+                self.add_all(&inner, &path)?;
+            }
         }
         Ok(())
     }
 
-    fn add(&mut self, above: &OwnedFd, found: &Entry, path: &Path) -> Result<()> {
+    /// Adds what is at `path`; if it is a directory, it is given back, open, for what is in it.
+    fn add(&mut self, above: &OwnedFd, found: &Entry, path: &Path) -> Result<Option<OwnedFd>> {
         if found.name.as_bytes().starts_with(WHITEOUT.as_bytes()) {
             return Err(Error::new("its name", "in a layer it would hide something"));
         }
@@ -65,11 +81,11 @@ impl<W: Write> Layer<W> {
         }
         let stat = &found.stat;
         let mut record = Record::new(path, stat, self.latest);
-        if found.marks.attributes && matches!(stat.kind, FileKind::Regular | FileKind::Directory) {
+        if found.marks.attributes {
             let read = self.prefix.attributes(above.as_fd(), &found.name);
             record.extended(&read.doing(|| "read its attributes".into())?)?;
         }
-        match stat.kind {
+        let added = match stat.kind {
             FileKind::Directory => {
                 let dir = open_dir(above, &found.name).doing(|| "open it".into())?;
                 // By custom its name ends with a slash.
@@ -78,13 +94,14 @@ impl<W: Write> Layer<W> {
                 if found.marks.opaque {
                     self.add_mark(&path.join(format!("{WHITEOUT}{OPAQUE}")))?;
                 }
-                self.add_all(&dir, path)
+                return Ok(Some(dir));
             }
             FileKind::Regular => {
                 if let Some(first) = self.first_name(stat, path) {
                     let mut record = Record::new(path, stat, self.latest);
                     record.link(&first);
-                    return self.write(record, EntryType::Link, io::empty());
+                    self.write(record, EntryType::Link, io::empty())?;
+                    return Ok(None);
                 }
                 let file = open_file(above, &found.name).doing(|| "open it".into())?;
                 record.header.set_size(stat.size);
@@ -106,7 +123,8 @@ impl<W: Write> Layer<W> {
                 chain::note("ovl-layer", &format!("{}: left out, as a layer has no sockets", path.display()));
                 Ok(())
             }
-        }
+        };
+        added.map(|()| None)
     }
 
     /// The name under which a file of several names is in the layer already.
@@ -178,7 +196,12 @@ impl Record {
         }
         record.header.set_mtime(u64::try_from(seconds).unwrap_or_default());
         if seconds < 0 || nanos != 0 {
-            let time = format!("{seconds}.{nanos:09}");
+            // Nanoseconds count up from the second before, and decimals down from the one after.
+            let time = if seconds < 0 && nanos != 0 {
+                format!("-{}.{:09}", -(seconds + 1), 1_000_000_000 - nanos)
+            } else {
+                format!("{seconds}.{nanos:09}")
+            };
             record.extensions.push(("mtime".into(), time.trim_end_matches('0').trim_end_matches('.').into()));
         }
         record
@@ -198,6 +221,8 @@ impl Record {
 
     fn extended(&mut self, attributes: &[Attribute]) -> Result<()> {
         for Attribute { name, value } in attributes {
+            // That of an overlay inside the one whose changes these are.
+            check(name.as_bytes())?;
             let name = name
                 .to_str()
                 .map_err(|_| Error::new("an attribute", "its name is not UTF-8, as it must be in a layer"))?;

@@ -2,7 +2,7 @@
 
 use std::{
     collections::BTreeMap,
-    ffi::OsStr,
+    ffi::{CString, OsStr},
     fs::File,
     io::{self, Read},
     os::{fd::OwnedFd, unix::ffi::OsStrExt},
@@ -22,6 +22,7 @@ use super::{
     attributes::{Attributes, Giver},
     unpack::Bounds,
 };
+use crate::changes::dir::check_place;
 
 /// The directory that is filled.
 pub(super) struct Tree {
@@ -49,15 +50,31 @@ impl Tree {
         })?;
         let path = inside(&entry.path_bytes())?;
         let attributes = Attributes::of(entry)?;
+        let kind = entry.header().entry_type();
         let Some(name) = path.file_name() else {
+            if kind != EntryType::Directory {
+                return Err(Error::new("its name", "that of the directory that all is in"));
+            }
             self.dirs.insert(path, attributes);
             return Ok(());
         };
+        let c_name = CString::new(name.as_bytes()).map_err(|_| Errno::EINVAL).doing(|| "its name".into())?;
+        check_place(path.parent().unwrap_or(Path::new("")), &c_name)?;
+        let is_mark = |name: &OsStr| name.as_bytes().starts_with(WHITEOUT.as_bytes());
+        if path.iter().rev().skip(1).any(is_mark) {
+            return Err(Error::new("its name", "it lies in a whiteout, which is no directory"));
+        }
         let above = self.dir(path.parent().unwrap_or(Path::new("")))?;
         if let Some(hidden) = name.as_bytes().strip_prefix(WHITEOUT.as_bytes()) {
-            return self.hide(&above, OsStr::from_bytes(hidden));
+            let hidden = OsStr::from_bytes(hidden);
+            if hidden == OPAQUE && path.iter().count() == 1 {
+                return Err(Error::new(
+                    "a whiteout",
+                    "it hides all layers below, which an overlay cannot say",
+                ));
+            }
+            return self.hide(&above, hidden);
         }
-        let kind = entry.header().entry_type();
         if kind == EntryType::Directory {
             return self.add_dir(&above, name, path.clone(), attributes);
         }

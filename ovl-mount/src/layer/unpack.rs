@@ -4,20 +4,26 @@
 //! it and through no symbolic link (openat2(2)), and what makes no sense is refused, not mended.
 
 use std::{
-    ffi::OsStr,
+    ffi::{CString, OsStr},
     fs::{self, File},
+    io,
     os::unix::{ffi::OsStrExt, fs::DirBuilderExt},
     path::{Path, PathBuf},
 };
 
 use chain::{Doing, Error, Remedy, Result, Size};
 use nix::errno::Errno;
-use tar::Archive;
+use tar::{Archive, EntryType};
 
 use super::{read::Metered, tree::Tree};
+use crate::own;
+
 /// The most that names and attributes of one entry may take: PATH_MAX twice, and all extended attributes that a
 /// file may have (xattr(7)).
 const HEADERS: u64 = 1 << 20;
+
+/// The most that may follow the last entry: some fill a record, which is a tape's at most.
+const PADDING: u64 = 16 << 20;
 
 /// What may be in a layer.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -41,6 +47,10 @@ pub(crate) fn unpack(file: File, name: &str, target: &Path, bounds: Bounds) -> R
     let mut beside = OsStr::new(".").to_owned();
     beside.push(base);
     beside.push(format!(".{}", std::process::id()));
+    // What can be known before is not found out after all is unpacked.
+    if fs::read_dir(&real).is_ok_and(|mut entries| entries.next().is_some()) {
+        return Err(Errno::ENOTEMPTY).doing(doing).remedy(Errno::ENOTEMPTY, "it is there, and not empty");
+    }
     let beside = real.with_file_name(beside);
     fs::DirBuilder::new().mode(0o700).create(&beside).doing(doing)?;
     let done = fill(file, name, &beside, bounds).and_then(|()| {
@@ -50,7 +60,12 @@ pub(crate) fn unpack(file: File, name: &str, target: &Path, bounds: Bounds) -> R
             .remedy(Errno::EEXIST, "it is there, and not empty")
     });
     if done.is_err() {
-        let _ = fs::remove_dir_all(&beside);
+        // Also what has got a mode by which its owner may not write to it.
+        let above = beside.parent().filter(|above| !above.as_os_str().is_empty()).unwrap_or(Path::new("."));
+        let name = beside.file_name().unwrap_or_default().as_bytes();
+        if let (Ok(above), Ok(name)) = (File::open(above), CString::new(name)) {
+            let _ = own::remove(above, &name);
+        }
     }
     done
 }
@@ -65,11 +80,18 @@ fn fill(file: File, name: &str, dir: &Path, bounds: Bounds) -> Result<()> {
         left.set(HEADERS);
         let Some(entry) = entries.next() else { break };
         let mut entry = entry.doing(reading)?;
+        // What it says of all entries after it, in a tar of git archive which commit it is of, is no file.
+        if entry.header().entry_type() == EntryType::XGlobalHeader {
+            continue;
+        }
         left.set(HEADERS.saturating_add(entry.size()));
         let path = entry.path_bytes().into_owned();
         tree.add(&mut entry)
             .map_err(|error| error.within(&format!("{name}: {}", OsStr::from_bytes(&path).display())))?;
     }
+    // What is damaged is known at the end of the stream only, where the checksum is.
+    left.set(PADDING);
+    io::copy(&mut archive.into_inner(), &mut io::sink()).doing(reading)?;
     tree.finish()
 }
 

@@ -59,7 +59,11 @@ impl<W: Write> Stream<W> {
         Ok(match form {
             Form::Plain => Self::Plain(out),
             Form::Gzip => Self::Gzip(GzBuilder::new().mtime(0).write(out, Compression::default())),
-            Form::Zstd => Self::Zstd(zstd::Encoder::new(out, zstd::DEFAULT_COMPRESSION_LEVEL)?),
+            Form::Zstd => {
+                let mut encoder = zstd::Encoder::new(out, zstd::DEFAULT_COMPRESSION_LEVEL)?;
+                encoder.include_checksum(true)?;
+                Self::Zstd(encoder)
+            }
         })
     }
 
