@@ -10,7 +10,7 @@ use std::{
     path::Path,
 };
 
-use chain::{Doing, Result};
+use chain::{Doing, Error, Result};
 use nix::{
     errno::Errno,
     fcntl::{Flock, FlockArg},
@@ -51,7 +51,7 @@ fn lock(dir: &Path) -> nix::Result<Flock<File>> {
 const MOST_LOCKED: usize = 16;
 
 /// Kills what is left in the groups of dead processes below the caller's own group, and removes them.
-/// What cannot be removed stays for another.
+/// What cannot be removed stays for another, and that is said, unless it is another user's.
 pub(crate) fn clear(hierarchies: &Hierarchies, ours: &Group) {
     let mut live = HashSet::new();
     for (version, own) in hierarchies.trees() {
@@ -74,10 +74,18 @@ pub(crate) fn clear(hierarchies: &Hierarchies, ours: &Group) {
             let dir = own.join(name);
             if let Ok(_lock) = lock(&dir) {
                 let group = Group::of_dead(version, dir);
-                let _ = group.end();
+                match group.end() {
+                    Err(error) if !is_for_another(&error) => chain::note("cg-set", &error.to_string()),
+                    _ => {}
+                }
             }
         }
     }
+}
+
+/// Whether it failed because the group is another user's, whose next cg-set ends it.
+fn is_for_another(error: &Error) -> bool {
+    matches!(error.errno(), Some(Errno::EACCES | Errno::EPERM | Errno::EROFS))
 }
 
 /// Whether there is a process of the pid in a group's name, as far as this pid namespace goes.

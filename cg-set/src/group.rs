@@ -7,6 +7,7 @@ use std::{
     io::{self, ErrorKind, Write},
     os::{fd::OwnedFd, unix::fs::DirBuilderExt},
     path::{Path, PathBuf},
+    time::{Duration, Instant},
 };
 
 use chain::{Doing, Error, Remedy, Result, with_exact_modes};
@@ -31,6 +32,8 @@ pub(crate) const FREEZER_STATE: &str = "freezer.state";
 const SHARED: &str = "cgroup.subtree_control";
 /// How often processes are looked for that were born while others moved.
 const LOOKS: u32 = 1000;
+/// How long the kernel is waited for to let go of a group whose last process has ended.
+const LET_GO_TIME: Duration = Duration::from_secs(1);
 /// Other groups of our name that are passed over: of other pid namespaces, of killed cg-sets.
 const MOST_NAMESAKES: u32 = 10_000;
 
@@ -435,8 +438,25 @@ impl Group {
         self.remove()
     }
 
-    /// Removes the group's directories and the groups below them. It must have no processes.
+    /// Removes the group's directories and the groups below them. It must have no processes. One that has ended is
+    /// listed no more a moment before the kernel lets go of its group.
     pub(crate) fn remove(&self) -> Result<()> {
+        let end = Instant::now() + LET_GO_TIME;
+        loop {
+            match self.remove_now() {
+                Err(error)
+                    if error.errno() == Some(Errno::EBUSY)
+                        && self.occupied().is_none()
+                        && Instant::now() < end =>
+                {
+                    std::thread::sleep(Duration::from_millis(1));
+                }
+                removed => return removed,
+            }
+        }
+    }
+
+    fn remove_now(&self) -> Result<()> {
         for dir in self.places() {
             for dir in tree(&dir).iter().rev() {
                 remove_dir(dir)?;

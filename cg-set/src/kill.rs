@@ -7,6 +7,7 @@ use std::{
 };
 
 use chain::{Error, Result};
+use nix::errno::Errno;
 
 use crate::{
     group::{FREEZER, FREEZER_STATE, Group, tree},
@@ -73,25 +74,45 @@ impl Group {
         if Instant::now() >= end {
             return Err(failed(format!("process {first} does not end")));
         }
-        let mut opened = Vec::new();
-        for pid in pids {
-            opened.extend(Process::open(pid)?);
-        }
-        // A pid that was given again before it was opened is not in the group now.
-        let still = self.processes_below();
-        opened.retain(|process| still.contains(&process.pid));
         let mut others = None;
-        for process in &opened {
-            if !process.kill()? {
-                others = Some(process.pid);
+        let mut killed = Vec::new();
+        let mut left = pids.as_slice();
+        while !left.is_empty() {
+            // Those of the batch before have SIGKILL: one batch is enough to wait for, as a new look follows.
+            drop(killed);
+            (killed, left) = open_some(left)?;
+            // A pid that was given again before it was opened is not in the group now.
+            let still = self.processes_below();
+            killed.retain(|process| still.binary_search(&process.pid).is_ok());
+            for process in &killed {
+                if !process.kill()? {
+                    others = Some(process.pid);
+                }
             }
         }
         // What the brake has killed only needs its time.
         match others.filter(|_| !braked) {
             Some(pid) => Err(failed(format!("process {pid} is another user's"))),
-            None => Ok(Some(opened)),
+            None => Ok(Some(killed)),
         }
     }
+}
+
+/// Opens the first of some processes, as many as there are descriptors for, and says which are left.
+fn open_some(pids: &[i32]) -> Result<(Vec<Process>, &[i32])> {
+    let mut opened = Vec::<Process>::new();
+    for pid in pids {
+        match Process::open(*pid) {
+            Err(error) if matches!(error.errno(), Some(Errno::EMFILE | Errno::ENFILE)) => {
+                // The next look at the group needs one.
+                let Some(last) = opened.pop().filter(|_| !opened.is_empty()) else { return Err(error) };
+                let first_left = pids.partition_point(|pid| *pid < last.pid);
+                return Ok((opened, &pids[first_left..]));
+            }
+            found => opened.extend(found?),
+        }
+    }
+    Ok((opened, &[]))
 }
 
 /// Stops a group of v1, so that nothing in it can fork away from who kills it. The kernel does so step by step,

@@ -24,6 +24,13 @@ fn what_the_command_left_running_is_killed_and_the_status_is_its_own() {
 }
 
 #[test]
+fn more_processes_than_descriptors_are_killed_all_the_same() {
+    let scene = Scene::new();
+    let script = "ulimit -n 40; cg-set pids=100 -- bash -c 'for i in {1..80}; do sleep 1000 & done; exit 7'";
+    scene.script(script).assert().code(7).stderr("");
+}
+
+#[test]
 fn groups_made_inside_the_group_go_with_it() {
     let scene = Scene::new();
     scene
