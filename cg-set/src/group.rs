@@ -146,6 +146,10 @@ impl Group {
         }
     }
 
+    pub(crate) fn has_the_dirs_of(&self, other: &Self) -> bool {
+        self.dirs == other.dirs
+    }
+
     pub(crate) fn is_empty(&self) -> bool {
         self.dirs.is_empty()
     }

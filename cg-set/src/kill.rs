@@ -26,7 +26,9 @@ impl Group {
     pub(crate) fn kill_all(&self) -> Result<()> {
         // Linux 5.14. At once, so that nothing can fork away from it; what follows only waits.
         let braked = self.v2().is_some_and(|dir| put(&dir.join("cgroup.kill"), "1").is_ok());
-        let pids = self.place("pids").filter(|_| self.occupied().is_some());
+        // Where nothing else keeps it from forking. Who kills us now leaves the limit at 0.
+        let is_held = braked || self.freezer().is_some();
+        let pids = self.place("pids").filter(|_| !is_held && self.occupied().is_some());
         let limit = pids.and_then(|(_, dir)| Some((dir.join("pids.max"), read_text(dir, "pids.max")?)));
         if let Some((file, _)) = &limit {
             let _ = put(file, "0");
@@ -39,8 +41,13 @@ impl Group {
         killed
     }
 
+    /// The directory by which a group of v1 can be stopped.
+    fn freezer(&self) -> Option<&Path> {
+        self.place(FREEZER).filter(|(version, _)| *version == Version::V1).map(|(_, dir)| dir)
+    }
+
     fn kill_all_found(&self, braked: bool) -> Result<()> {
-        let freezer = self.place(FREEZER).filter(|(version, _)| *version == Version::V1).map(|(_, dir)| dir);
+        let freezer = self.freezer();
         let end = Instant::now() + KILL_TIME;
         loop {
             if let Some(dir) = freezer.filter(|_| !braked) {

@@ -13,6 +13,7 @@ use crate::{
     room::Who,
     settings::Settings,
     show,
+    turn::Turn,
     undo::Undo,
 };
 
@@ -31,7 +32,9 @@ pub(crate) enum Task {
 pub(crate) fn carry_out(name: &GroupName, task: &Task, who: Who, dry_run: bool) -> Result<()> {
     let hierarchies = Hierarchies::read(who)?;
     match task {
-        Task::Change { settings, pids } => change(&hierarchies, name, settings, pids, dry_run),
+        Task::Change { settings, pids } => {
+            chain::undisturbed(|| change(&hierarchies, name, settings, pids, dry_run))
+        }
         Task::Show { json } => {
             let group = existing(&hierarchies, name)?;
             let name = name.as_str();
@@ -43,13 +46,7 @@ pub(crate) fn carry_out(name: &GroupName, task: &Task, who: Who, dry_run: bool) 
             let kill = kill.then(|| format!("kill what runs in the group {name}"));
             tell(kill.into_iter().chain([format!("remove the group {name}")]))
         }
-        Task::Remove { kill } => {
-            let group = to_remove(&hierarchies, name)?;
-            if *kill {
-                group.kill_all()?;
-            }
-            remove(name, &group)
-        }
+        Task::Remove { kill } => chain::undisturbed(|| remove(&hierarchies, name, *kill)),
     }
 }
 
@@ -97,6 +94,18 @@ fn to_remove(hierarchies: &Hierarchies, name: &GroupName) -> Result<Group> {
     existing(hierarchies, name).map_err(|error| error.hint(""))
 }
 
+/// The group's directories, and the turn to remove them.
+fn take(hierarchies: &Hierarchies, name: &GroupName) -> Result<(Group, Turn)> {
+    loop {
+        let group = to_remove(hierarchies, name)?;
+        let turn = group.take()?;
+        // Who had it before may have made some, or removed them.
+        if to_remove(hierarchies, name)?.has_the_dirs_of(&group) {
+            return Ok((group, turn));
+        }
+    }
+}
+
 fn missing(name: &GroupName) -> Error {
     Error::new(format!("group {name}"), "there is none of this name below the caller's own")
         .hint(format!("make it with a setting, such as cg-set --name {name} mem=max"))
@@ -139,7 +148,11 @@ fn change(
     })
 }
 
-fn remove(name: &GroupName, group: &Group) -> Result<()> {
+fn remove(hierarchies: &Hierarchies, name: &GroupName, kill: bool) -> Result<()> {
+    let (group, _turn) = take(hierarchies, name)?;
+    if kill {
+        group.kill_all()?;
+    }
     let Some((below, count)) = group.occupied() else { return group.remove() };
     let (it, occupied) = if below.as_os_str().is_empty() {
         ("it".to_owned(), name.to_string())

@@ -246,6 +246,34 @@ fn a_group_is_removed_with_what_runs_in_it_if_that_is_asked_for() {
     ));
 }
 
+/// Functions for bash: take a named group's turn, as a cg-set that changes it does, wait until a cg-set waits for it,
+/// and give it back.
+const TURN: &str = "take() { coproc holder { exec perl -e '$| = 1; open my $file, \"+<\", $ARGV[0]; \
+                        fcntl($file, 37, pack \"ssx4qqix4\", 1, 0, 0, 0, 0) and print \"held\\n\"; <STDIN>' $1/cgroup.procs; }; \
+                        exec 8<&${holder[0]} 9>&${holder[1]}; read -r _ <&8; }; \
+                    waits() { for i in {1..300}; do grep -q '^SigBlk:.*[1-9a-f]' /proc/$1/status && break; sleep 0.01; done; sleep 0.1; }; \
+                    give() { echo >&9; exec 8<&- 9>&-; }; ";
+
+#[test]
+fn a_signal_ends_a_change_only_when_it_is_whole() {
+    let scene = Scene::new();
+    let script = format!(
+        "{TURN} {SHOWN}; cg-set --name {NAME} pids=10; take $(group pids)/{NAME}; cg-set --name {NAME} mem=64M & tool=$!; \
+         waits $tool; kill $tool; give; wait $tool; echo $?; shown {NAME}; cg-set --name {NAME} --remove"
+    );
+    scene.script(&script).assert().success().stdout("143\nmem=64M\npids=10\n");
+}
+
+#[test]
+fn a_group_is_not_removed_while_another_changes_it() {
+    let scene = Scene::new();
+    let script = format!(
+        "{TURN} cg-set --name {NAME} pids=10; take $(group pids)/{NAME}; cg-set --name {NAME} --remove --kill & tool=$!; \
+         waits $tool; cat $(group pids)/{NAME}/pids.max; give; wait $tool; echo $?"
+    );
+    scene.script(&script).assert().success().stdout("10\n0\n");
+}
+
 #[test]
 fn what_is_frozen_is_killed_too() {
     let scene = Scene::new();

@@ -56,7 +56,7 @@ pub use idmap::id_map;
 pub use link::{Birth, Ended, Ending, Launch, Link, Links, Propagation, Timeout};
 pub use modes::with_exact_modes;
 pub use next::Next;
-pub use signals::proc_is_ours;
+pub use signals::{proc_is_ours, undisturbed};
 pub use size::{Limit, Size};
 pub use span::Span;
 pub use sys::{in_user_namespace, take_fd};
