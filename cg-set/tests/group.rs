@@ -491,6 +491,16 @@ fn a_limit_that_others_count_on_is_not_taken_back() {
 }
 
 #[test]
+fn what_another_has_set_meanwhile_is_not_taken_back() {
+    let scene = Scene::new();
+    let script = format!(
+        "for i in {{1..20}}; do cg-set --name {NAME} pids=20 -- not-a-command 2>&- & cg-set --name {NAME} pids=30; wait; \
+             cat $(group pids)/{NAME}/pids.max; cg-set --name {NAME} --remove; done | uniq -c"
+    );
+    scene.script(&script).assert().success().stdout("     20 30\n").stderr("");
+}
+
+#[test]
 fn the_groups_of_a_process_that_has_ended_are_not_joined() {
     let scene = Scene::new();
     let script = "perl -e 'my $c = fork; exit unless $c; while (1) { open my $stat, \"<\", \"/proc/$c/stat\"; last if <$stat> =~ /\\) Z / } \
