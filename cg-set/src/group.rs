@@ -363,15 +363,19 @@ impl Group {
         self.places().iter().filter(is_v1).map(|dir| open_door(dir)).collect()
     }
 
-    /// Moves the processes that are in one of the group's directories into the others too, so that what is set there
-    /// holds for them: a directory may have been made later than they came. Each that is born while others move is
-    /// found by the next look.
+    /// Moves the processes that are in one of the group's directories, or below it, into the others too, so that what is
+    /// set there holds for them: a directory may have been made later than they came. Each that is born while others move
+    /// is found by the next look.
     pub(crate) fn gather(&self) -> Result<()> {
         let places = self.places();
+        if places.len() < 2 {
+            return Ok(());
+        }
+        let doing = || format!("move the processes of the group {self}");
         for _ in 0..LOOKS {
             let found: Vec<BTreeSet<_>> =
-                places.iter().map(|dir| processes_in(dir).into_iter().collect()).collect();
-            let all: BTreeSet<i32> = found.iter().flatten().copied().filter(|pid| *pid != 0).collect();
+                places.iter().map(|dir| processes_in_all(tree(dir)).into_iter().collect()).collect();
+            let all: BTreeSet<i32> = found.iter().flatten().copied().collect();
             let lacking = places
                 .iter()
                 .zip(&found)
@@ -381,6 +385,9 @@ impl Group {
                 return Ok(());
             }
             for (dir, pid) in lacking {
+                if *pid == 0 {
+                    return Err(Error::new(doing(), "it has processes of another pid namespace"));
+                }
                 match put(&dir.join("cgroup.procs"), &pid.to_string()) {
                     // It has ended.
                     Err(error) if error.raw_os_error() == Some(Errno::ESRCH as i32) => {}
@@ -390,7 +397,7 @@ impl Group {
                 }
             }
         }
-        Err(Error::new(format!("move the processes of the group {self}"), "it gets new ones all the time"))
+        Err(Error::new(doing(), "it gets new ones all the time"))
     }
 
     /// Moves a running process in, with all its threads.

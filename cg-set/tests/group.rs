@@ -409,6 +409,35 @@ fn what_is_set_later_holds_for_those_that_are_in_the_group_already() {
 }
 
 #[test]
+fn what_is_set_later_holds_for_those_that_are_in_a_group_below_already() {
+    let scene = Scene::new();
+    let script = format!(
+        "{GROUPS}; cg-set --name {NAME}/in mem=64M; sleep 1000 & first=$!; cg-set --name {NAME}/in --pid $first; \
+         cg-set --name {NAME} pids=20 2>&-; groups $first | sed -n 2p; kill $first; wait 2>/dev/null; \
+         cg-set --name {NAME} --remove"
+    );
+    // On v2 it is in the group below in the one tree that there is.
+    let expected = if on_v2() { "pids /in\n" } else { "pids\n" };
+    scene.script(&script).assert().success().stdout(expected).stderr("");
+}
+
+#[test]
+fn a_process_of_another_pid_namespace_that_a_new_limit_would_not_hold_is_an_error() {
+    if on_v2() {
+        return skip("on cgroup v2 there is one directory for all");
+    }
+    let scene = Scene::new();
+    let script = format!(
+        "cg-set --name {NAME} mem=64M; sleep 1000 & echo $! >$(group memory)/{NAME}/cgroup.procs; \
+         ns-enter pid -- cg-set --name {NAME} pids=20; ls -d $(group pids)/{NAME} 2>&-; kill $!; wait 2>/dev/null; \
+         cg-set --name {NAME} --remove"
+    );
+    let run = scene.script(&script).assert().success().stdout("");
+    let said = String::from_utf8_lossy(&run.get_output().stderr).into_owned();
+    assert!(said.ends_with("/chainbox-test: it has processes of another pid namespace\n"), "{said}");
+}
+
+#[test]
 fn on_v2_processes_and_groups_with_limits_below_them_do_not_go_together() {
     if !on_v2() {
         return skip("cgroup v1 lets a group have both");
