@@ -264,6 +264,9 @@ impl Link for CgSet {
             let unmake = |group: &Group| drop(group.unmake());
             turn = Some(self.group.make_and_take().inspect_err(|_| unmake(&self.group))?);
             self.group.check_for_processes().inspect_err(|_| unmake(&self.group))?;
+            // What it is completed with may be another's, who had the turn before.
+            self.resolved = limits::resolve(&self.settings, hierarchies, Some(name))
+                .inspect_err(|_| unmake(&self.group))?;
             self.undo = Some(Undo::before(&self.resolved, &self.group));
         } else {
             let name = name::transient()?;

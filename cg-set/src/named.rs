@@ -118,7 +118,8 @@ fn change(
     pids: &[i32],
     dry_run: bool,
 ) -> Result<()> {
-    let settings = &limits::resolve(settings, hierarchies, Some(name))?;
+    let given = settings;
+    let settings = &limits::resolve(given, hierarchies, Some(name))?;
     if limits::ends_whole_group(settings, hierarchies) {
         return Err(Error::new(
             "oom.group=1",
@@ -136,6 +137,8 @@ fn change(
     // After a failure only what was not there before goes; why the change failed matters more than that.
     let unmake = |group: &Group| drop(group.unmake());
     let _turn = group.make_and_take().inspect_err(|_| unmake(&group))?;
+    // What it is completed with may be another's, who had the turn before.
+    let settings = &limits::resolve(given, hierarchies, Some(name)).inspect_err(|_| unmake(&group))?;
     let undo = Undo::before(settings, &group);
     if !pids.is_empty() {
         group.check_for_processes().inspect_err(|_| unmake(&group))?;

@@ -265,6 +265,18 @@ fn a_signal_ends_a_change_only_when_it_is_whole() {
 }
 
 #[test]
+fn what_a_setting_keeps_is_what_the_one_before_it_has_set() {
+    let scene = Scene::new();
+    let script = format!(
+        "{TURN} {SHOWN}; cg-set --name {NAME} mem=64M swap=1M; dir=$(group memory)/{NAME}; take $dir; \
+         cg-set --name {NAME} mem=32M & tool=$!; waits $tool; \
+         echo 70M 2>&- >$dir/memory.memsw.limit_in_bytes || echo 6M >$dir/memory.swap.max; give; wait $tool; \
+         shown {NAME}; cg-set --name {NAME} --remove"
+    );
+    scene.script(&script).assert().success().stdout("mem=32M\nswap=6M\n");
+}
+
+#[test]
 fn a_group_is_not_removed_while_another_changes_it() {
     let scene = Scene::new();
     let script = format!(
