@@ -17,7 +17,7 @@ use crate::{
     dead::{self, Claim},
     hierarchy::{CORE, Hierarchies, Version},
     limits::{DELEGATE, put, read_text},
-    room::{self, Who},
+    room::{self, HOME, Who},
     turn::{self, Turn},
     usage::MEASURED,
     v1,
@@ -138,6 +138,8 @@ impl Group {
     pub(crate) fn check_for_processes(&self) -> Result<()> {
         match self.v2().filter(|dir| is_domain(dir) && !shared_by(dir).is_empty()) {
             None => Ok(()),
+            // A command in it has used cg-set, whose groups are gone.
+            Some(dir) if has_only_home(dir) && share_no_more(dir).is_ok() => Ok(()),
             Some(dir) => Err(Error::new(
                 format!("the group {}", dir.display()),
                 "it has groups with limits below it, and so no processes of its own on cgroup v2",
@@ -506,6 +508,16 @@ fn open_to_write(file: &Path) -> io::Result<File> {
 /// The controllers that a group of v2 shares out to those below it.
 fn shared_by(dir: &Path) -> String {
     fs::read_to_string(dir.join(SHARED)).unwrap_or_default()
+}
+
+fn share_no_more(dir: &Path) -> io::Result<()> {
+    let all: String = shared_by(dir).split_whitespace().map(|controller| format!("-{controller} ")).collect();
+    put(&dir.join(SHARED), &all)
+}
+
+/// Whether no group is below but the one whose processes had to make room.
+fn has_only_home(dir: &Path) -> bool {
+    tree(dir).iter().skip(1).all(|below| below.strip_prefix(dir).is_ok_and(|below| below.starts_with(HOME)))
 }
 
 /// Whether it is a usual group of v2, and not the one at the root nor one of threads.

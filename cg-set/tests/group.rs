@@ -341,7 +341,7 @@ fn other_users_processes_are_moved_out_of_the_way_only_if_that_is_asked_for() {
     );
     let script = format!(
         "mkfifo ready; cg-set --name {NAME} pids=50 -- bash -c '{other}; cg-set pids=5 -- echo ran; \
-         cg-set --move-self pids=5 -- echo ran; cut -d: -f3 /proc/$!/cgroup; kill $!'; \
+         ls -d $(group pids)/cg-set.home 2>&-; cg-set --move-self pids=5 -- echo ran; cut -d: -f3 /proc/$!/cgroup; kill $!'; \
          cg-set --name {NAME} --remove --kill"
     );
     let run = scene.script(&script).assert().success();
@@ -474,6 +474,17 @@ fn on_v2_processes_and_groups_with_limits_below_them_do_not_go_together() {
          on cgroup v2; name one of those below it, or another, such as GROUP/NAME\n"
     );
     run.stderr(shared("pids") + &shared("memory") + &held + &held);
+}
+
+#[test]
+fn a_named_group_can_be_used_again_after_a_command_in_it_has_used_cg_set() {
+    let scene = Scene::new();
+    let script = format!(
+        "cg-set --name {NAME} mem=64M pids=20; cg-set --name {NAME} -- cg-set pids=5 -- true; \
+         cg-set --name {NAME} -- cg-set pids=5 -- echo ran; sleep 1000 & cg-set --name {NAME} --pid $!; echo $?; \
+         kill $!; wait 2>/dev/null; cg-set --name {NAME} --remove"
+    );
+    scene.script(&script).assert().success().stdout("ran\n0\n").stderr("");
 }
 
 #[test]
