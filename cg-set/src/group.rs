@@ -15,7 +15,7 @@ use nix::errno::Errno;
 
 use crate::{
     dead::{self, Claim},
-    hierarchy::{CORE, Hierarchies, Version},
+    hierarchy::{self, CORE, Hierarchies, Version},
     limits::{DELEGATE, put, read_text},
     room::{self, HOME, Who},
     turn::{self, Turn},
@@ -402,8 +402,24 @@ impl Group {
         Err(Error::new(doing(), "it gets new ones all the time"))
     }
 
-    /// Moves a running process in, with all its threads.
-    pub(crate) fn move_in(&self, pid: i32) -> Result<()> {
+    /// Moves running processes in, with all their threads: each, or none.
+    pub(crate) fn move_in(&self, pids: &[i32]) -> Result<()> {
+        let mut moved = Vec::new();
+        for pid in pids {
+            moved.push((*pid, hierarchy::of(&pid.to_string()).unwrap_or_default()));
+            self.move_one(*pid).inspect_err(|_| {
+                // As far as that can be done: why it failed matters more.
+                for (pid, dirs) in &moved {
+                    for (_, dir) in dirs {
+                        let _ = put(&dir.join("cgroup.procs"), &pid.to_string());
+                    }
+                }
+            })?;
+        }
+        Ok(())
+    }
+
+    fn move_one(&self, pid: i32) -> Result<()> {
         let doors: Vec<_> = self.places().iter().map(|dir| open_procs(dir)).collect::<Result<_>>()?;
         for mut door in doors {
             door.write_all(pid.to_string().as_bytes())

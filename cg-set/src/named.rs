@@ -143,8 +143,8 @@ fn change(
     if !pids.is_empty() {
         group.check_for_processes().inspect_err(|_| unmake(&group))?;
     }
-    let move_in = || pids.iter().try_for_each(|pid| group.move_in(*pid));
-    let changed = limits::apply(settings, &group).and_then(|()| group.gather()).and_then(|()| move_in());
+    let changed =
+        limits::apply(settings, &group).and_then(|()| group.gather()).and_then(|()| group.move_in(pids));
     changed.inspect_err(|_| {
         undo.undo(&group);
         unmake(&group);

@@ -195,6 +195,23 @@ fn a_change_with_a_missing_process_changes_nothing() {
 }
 
 #[test]
+fn of_several_processes_none_is_moved_if_one_cannot_be() {
+    if std::fs::read_to_string("/proc/2/comm").ok().as_deref() != Some("kthreadd\n") {
+        return skip("no kernel thread is seen here");
+    }
+    let scene = Scene::new();
+    let script = format!(
+        "sleep 1000 & cat /proc/$!/cgroup >before; cg-set --name {NAME} --pid $! 2 mem=64M; diff before /proc/$!/cgroup; \
+         kill $!; wait 2>/dev/null; cg-set --name {NAME} 2>&- || echo gone"
+    );
+    let run = scene.script(&script).assert().success().stdout("gone\n");
+    run.stderr(
+        "cg-set: move process 2 into the group: Invalid argument; a kernel thread cannot be moved, nor a real-time \
+         process without a budget\n",
+    );
+}
+
+#[test]
 fn another_users_process_that_may_not_be_killed_is_named_and_not_waited_for() {
     let scene = Scene::new();
     let script = format!(
