@@ -19,6 +19,7 @@ mod joined;
 mod kill;
 mod limits;
 mod list;
+mod lock;
 mod misc;
 mod name;
 mod named;
