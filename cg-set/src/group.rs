@@ -2,6 +2,7 @@
 
 use std::{
     collections::{BTreeMap, BTreeSet},
+    ffi::OsStr,
     fmt,
     fs::{self, DirBuilder, File, OpenOptions},
     io::{self, ErrorKind, Write},
@@ -456,6 +457,26 @@ impl Group {
             }
         }
         groups.into_iter().map(|(below, pids)| (below, pids.len())).find(|(_, count)| *count > 0)
+    }
+
+    /// Claims the groups below for one command whose cg-set is dead, so that none that is made now is taken for such;
+    /// or gives the path from this one of one whose cg-set lives.
+    pub(crate) fn claim_below(&self) -> Result<Vec<Claim>, PathBuf> {
+        let mut claims = Vec::new();
+        for place in self.places() {
+            for dir in tree(&place).into_iter().skip(1) {
+                if dir.file_name().and_then(OsStr::to_str).is_some_and(dead::is_transient) {
+                    match dead::claim_dead(&dir) {
+                        Some(claim) => claims.push(claim),
+                        None if dir.exists() => {
+                            return Err(dir.strip_prefix(&place).unwrap_or(&dir).to_path_buf());
+                        }
+                        None => {}
+                    }
+                }
+            }
+        }
+        Ok(claims)
     }
 
     /// Removes the group and kills what is in it. Mostly that is nobody, which the kernel says by removing it.

@@ -17,7 +17,7 @@ use crate::{
 };
 
 /// How long the end of what was killed is waited for.
-const KILL_TIME: Duration = Duration::from_secs(5);
+pub(crate) const KILL_TIME: Duration = Duration::from_secs(5);
 /// How long a group may need to be stopped.
 const FREEZE_TIME: Duration = Duration::from_secs(1);
 

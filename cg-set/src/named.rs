@@ -1,12 +1,16 @@
 //! Groups that stay: made, set, shown, filled with running processes, removed.
 
-use std::path::Path;
+use std::{
+    path::Path,
+    time::{Duration, Instant},
+};
 
 use chain::{Error, Result};
 
 use crate::{
     group::Group,
     hierarchy::{Hierarchies, Version},
+    kill::KILL_TIME,
     limits, list,
     name::GroupName,
     process,
@@ -153,10 +157,30 @@ fn change(
 
 fn remove(hierarchies: &Hierarchies, name: &GroupName, kill: bool) -> Result<()> {
     let (group, _turn) = take(hierarchies, name)?;
-    if kill {
-        group.kill_all()?;
-    }
-    let Some((below, count)) = group.occupied() else { return group.remove() };
+    let end = Instant::now() + KILL_TIME;
+    let _claims = loop {
+        if kill {
+            group.kill_all()?;
+        }
+        if let Some((below, count)) = group.occupied() {
+            return Err(occupied(name, &below, count));
+        }
+        match group.claim_below() {
+            Ok(claims) => break claims,
+            // The cg-set goes when its command is gone.
+            Err(_) if kill && Instant::now() < end => std::thread::sleep(Duration::from_millis(1)),
+            Err(below) => {
+                let why = format!("a cg-set runs a command in {name}/{}", below.display());
+                return Err(Error::new(format!("remove the group {name}"), why)
+                    .hint("wait for its end, or add --kill"));
+            }
+        }
+    };
+    group.remove()
+}
+
+/// Why a group cannot be removed, which has so many processes in this one below it.
+fn occupied(name: &GroupName, below: &Path, count: usize) -> Error {
     let (it, occupied) = if below.as_os_str().is_empty() {
         ("it".to_owned(), name.to_string())
     } else {
@@ -165,6 +189,6 @@ fn remove(hierarchies: &Hierarchies, name: &GroupName, kill: bool) -> Result<()>
     };
     let (what, them) =
         if count == 1 { ("a process".into(), "it") } else { (format!("{count} processes"), "them") };
-    Err(Error::new(format!("remove the group {name}"), format!("{it} has {what}"))
-        .hint(format!("cg-set --name {occupied} shows {them}")))
+    Error::new(format!("remove the group {name}"), format!("{it} has {what}"))
+        .hint(format!("cg-set --name {occupied} shows {them}"))
 }

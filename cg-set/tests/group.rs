@@ -304,6 +304,32 @@ fn a_group_is_not_removed_while_another_changes_it() {
 }
 
 #[test]
+fn a_group_below_that_a_live_cg_set_has_made_keeps_it_from_being_removed() {
+    let scene = Scene::new();
+    // As it is before its command is in it.
+    let script = format!(
+        "{TURN} cg-set --name {NAME} pids=10; own=$(group pids)/{NAME}; mkdir $own/cg-set.1.1; take $own/cg-set.1.1; \
+         cg-set --name {NAME} --remove; echo $?; cat $own/pids.max; give; wait; cg-set --name {NAME} --remove; echo $?"
+    );
+    let run = scene.script(&script).assert().success().stdout("125\n10\n0\n");
+    run.stderr(format!(
+        "cg-set: remove the group {NAME}: a cg-set runs a command in {NAME}/cg-set.1.1; \
+         wait for its end, or add --kill\n"
+    ));
+}
+
+#[test]
+fn a_group_whose_cg_set_runs_a_command_is_removed_with_that_if_it_is_asked_for() {
+    let scene = Scene::new();
+    let script = format!(
+        "mkfifo ready; cg-set --name {NAME} pids=10; \
+         cg-set --parent {NAME} pids=5 -- sh -c 'echo >ready; exec sleep 1000' & tool=$!; \
+         read -r _ <ready; cg-set --name {NAME} --remove --kill; echo $?; wait $tool 2>/dev/null; echo $?"
+    );
+    scene.script(&script).assert().success().stdout("0\n137\n");
+}
+
+#[test]
 fn what_is_frozen_is_killed_too() {
     let scene = Scene::new();
     let script = "sleep 1000 & cg-set --name below --pid $! freeze=1 pids=5; exit 7";
