@@ -2,8 +2,8 @@
 //! pids they see.
 //!
 //! It is a write lock of the open file description (fcntl(2)) on the file that whoever may run things in the
-//! group may write to. A lock by flock(2), or a read lock, can be had by all who see the group, and so counts for
-//! nothing.
+//! group may write to. A lock by flock(2) could be had by all who see the group, and so hinder its owner. So can a read
+//! lock, but that is told from one of ours.
 
 use std::{
     fs::{File, OpenOptions},
