@@ -72,6 +72,18 @@ fn a_named_group_is_made_set_shown_and_removed() {
     ));
 }
 
+/// The list of system calls that container engines share has no clone3(2).
+#[test]
+fn where_clone3_is_refused_the_command_joins_its_group_itself() {
+    let scene = Scene::new();
+    let filter = r#"{"defaultAction": "SCMP_ACT_ALLOW", "syscalls": [
+        {"names": ["clone3"], "action": "SCMP_ACT_ERRNO", "errnoRet": 38}]}"#;
+    scene.tree("filter", &[("no-clone3.json", filter)]);
+    let script = "for words in 'mem=64M' '--stat pids=5'; do priv-drop --seccomp filter/no-clone3.json -- \
+                      cg-set $words -- sh -c 'sed s/^.*:// /proc/self/cgroup | grep -c /cg-set.' 2>&- | sed 's/[1-9]/in it/'; done";
+    scene.script(script).assert().success().stdout("in it\nin it\n");
+}
+
 #[test]
 fn running_processes_are_moved_in_and_seen_there() {
     let scene = Scene::new();
