@@ -17,7 +17,7 @@ use nix::errno::Errno;
 use crate::{
     dead::{self, Claim},
     hierarchy::{self, CORE, Hierarchies, Version},
-    limits::{DELEGATE, put, read_text},
+    limits::{self, DELEGATE, put, read_text},
     room::{self, HOME, Who},
     turn::{self, Turn},
     usage::MEASURED,
@@ -181,6 +181,10 @@ impl Group {
             let turn = self.take()?;
             // Who had it before may have failed, and removed what it had made.
             if self.places().iter().all(|dir| dir.exists()) {
+                // Another was faster to take what we had made, and has set it: it is the other's by now.
+                if !self.made.is_empty() && limits::has_limits(self) {
+                    self.made.clear();
+                }
                 return Ok(turn);
             }
             self.made.retain(|dir| dir.exists());

@@ -250,6 +250,12 @@ pub(crate) fn read(group: &Group) -> Settings {
     })
 }
 
+/// Whether anything is set on a group. On v1 each has the processors, nodes and devices of the one above it.
+pub(crate) fn has_limits(group: &Group) -> bool {
+    let is_inherited = |value: &Value| matches!(value, Value::List(_) | Value::Devices(_));
+    read(group).given().any(|(_, value)| is_limit(value) && !is_inherited(value))
+}
+
 /// What the kernel has for the setting of this name, as [`read`] tells it.
 pub(crate) fn get(name: &str, group: &Group) -> Option<Value> {
     find(name).and_then(|key| get_key(key, group))
