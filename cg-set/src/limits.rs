@@ -350,6 +350,18 @@ pub(crate) fn write(dir: &Path, file: &str, value: &str) -> Result<()> {
         .remedy(Errno::EACCES, DELEGATE)
 }
 
+/// The kernel refuses a quota that is less than what may be saved up. `cpu.burst` is set after it.
+pub(crate) fn save_up_less(dir: &Path, burst: &str, quota: u128) -> Result<()> {
+    let is_more = read_number(dir, burst).is_some_and(|burst| u128::from(burst) > quota);
+    if is_more { write(dir, burst, "0") } else { Ok(()) }
+}
+
+/// The kernel refuses a weight for a group that is idle. `cpu.idle` is set after it.
+pub(crate) fn be_idle_no_more(settings: &Settings, dir: &Path) -> Result<()> {
+    let is_to_wake = settings.get("cpu.idle") == Some(&Value::Switch(false));
+    if is_to_wake { write(dir, "cpu.idle", "0") } else { Ok(()) }
+}
+
 /// Reads a file that the kernel makes up when it is read. It has no size to ask for, as fs::read would, and
 /// most of them fit in a page.
 pub(crate) fn read_made_up(file: &Path) -> std::io::Result<Vec<u8>> {

@@ -80,12 +80,18 @@ impl Undo {
                 let _ = put(&file.path, &file.before);
             }
         }
+        let mut again = Vec::new();
         let now = self.written.as_ref().map(|_| limits::read(group));
         for name in self.names.iter().rev() {
-            let value_in = |settings: &Option<Settings>| settings.as_ref().and_then(|all| all.get(name).cloned());
-            if value_in(&self.written) == value_in(&now) {
-                let _ = limits::set(name, &self.before, group);
+            let value_in =
+                |settings: &Option<Settings>| settings.as_ref().and_then(|all| all.get(name).cloned());
+            if value_in(&self.written) == value_in(&now) && limits::set(name, &self.before, group).is_err() {
+                again.push(name);
             }
+        }
+        // One may be refused because of another that came after it.
+        for name in again {
+            let _ = limits::set(name, &self.before, group);
         }
     }
 }
