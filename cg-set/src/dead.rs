@@ -1,7 +1,6 @@
 //! Groups whose cg-set was killed before it could remove them: the next one does.
 //!
-//! A cg-set holds a lock on the directories of its group (flock(2)), which the kernel opens when the
-//! process is gone. That is so for all who see the directory, whatever pids they see.
+//! A cg-set holds a lock on each directory of its group.
 
 use std::{
     collections::HashSet,
@@ -10,48 +9,53 @@ use std::{
     path::Path,
 };
 
-use chain::{Doing, Result};
-use nix::{
-    errno::Errno,
-    fcntl::{Flock, FlockArg},
-    sys::signal::kill,
-    unistd::Pid,
-};
+use chain::{Doing, Error, Result};
+use nix::{errno::Errno, sys::signal::kill, unistd::Pid};
 
 use crate::{
     group::Group,
     hierarchy::Hierarchies,
+    lock::{self, Tried},
     name::{TRANSIENT, random},
 };
 
-/// A group's directory that belongs to a process which lives.
+/// A group's directory that belongs to a process which lives, or that its owner is kept from claiming.
 #[derive(Debug)]
 pub(crate) struct Claim {
-    _lock: Flock<File>,
+    _lock: File,
 }
 
 /// Claims a directory that was made just now; `None` if somebody took it for that of a dead process, and
 /// it goes or is gone.
 pub(crate) fn claim(dir: &Path) -> Result<Option<Claim>> {
-    let doing = || format!("claim the group {}", dir.display());
-    match lock(dir) {
-        Ok(lock) if dir.exists() => Ok(Some(Claim { _lock: lock })),
-        Ok(_) | Err(Errno::EWOULDBLOCK | Errno::ENOENT) => Ok(None),
-        Err(errno) => Err(errno).doing(doing),
+    match lock::open(dir) {
+        Err(error) if is_gone(&error) => Ok(None),
+        opened => {
+            let file = opened.doing(|| format!("claim the group {}", dir.display()))?;
+            let is_ours = lock::lock(&file, dir)? == Tried::Ours && dir.exists();
+            Ok(is_ours.then_some(Claim { _lock: file }))
+        }
     }
 }
 
-fn lock(dir: &Path) -> nix::Result<Flock<File>> {
-    let dir = File::open(dir).map_err(|error| error.raw_os_error().map_or(Errno::EIO, Errno::from_raw))?;
-    Flock::lock(dir, FlockArg::LockExclusiveNonblock).map_err(|(_, errno)| errno)
+/// Claims the directory of a dead process; `None` if it is that of a live one, gone, or another user's.
+pub(crate) fn claim_dead(dir: &Path) -> Option<Claim> {
+    let file = lock::open(dir).ok()?;
+    let tried = lock::lock(&file, dir).ok()?;
+    (tried != Tried::Held).then_some(Claim { _lock: file })
 }
 
-/// How many groups are tried to lock though there is a process of their owner's pid, which can be another one. It
-/// keeps a run short beside a thousand others.
-const MOST_LOCKED: usize = 16;
+/// The second is what a file of a group is when that has been removed since it was found.
+fn is_gone(error: &std::io::Error) -> bool {
+    [Errno::ENOENT, Errno::ENODEV].iter().any(|errno| error.raw_os_error() == Some(*errno as i32))
+}
+
+/// How many groups are found to be those of live ones, one after the other, before only those are tried to lock for
+/// which there is no process of their owner's pid: it can be another one. It keeps a run short beside a thousand others.
+const MOST_HELD: usize = 16;
 
 /// Kills what is left in the groups of dead processes below the caller's own group, and removes them.
-/// What cannot be removed stays for another.
+/// What cannot be removed stays for another, and that is said, unless it is another user's.
 pub(crate) fn clear(hierarchies: &Hierarchies, ours: &Group) {
     let mut live = HashSet::new();
     for (version, own) in hierarchies.trees() {
@@ -65,19 +69,29 @@ pub(crate) fn clear(hierarchies: &Hierarchies, ours: &Group) {
         let names: Vec<_> = names.filter(is_anothers).collect();
         // Any, and not the same ones each time.
         let first = random().unwrap_or(0) as usize % names.len().max(1);
-        for (at, name) in names.iter().enumerate() {
-            let is_one_of_few = (at + names.len() - first) % names.len() < MOST_LOCKED;
-            if !is_one_of_few && (live.contains(name) || is_pid_of_any(name)) {
+        let mut held = 0;
+        for name in names.iter().cycle().skip(first).take(names.len()) {
+            if held >= MOST_HELD && (live.contains(name) || is_pid_of_any(name)) {
                 live.insert(name.clone());
                 continue;
             }
             let dir = own.join(name);
-            if let Ok(_lock) = lock(&dir) {
+            let claim = claim_dead(&dir);
+            held = if claim.is_some() { 0 } else { held + 1 };
+            if claim.is_some() {
                 let group = Group::of_dead(version, dir);
-                let _ = group.end();
+                match group.end() {
+                    Err(error) if !is_for_another(&error) => chain::note("cg-set", &error.to_string()),
+                    _ => {}
+                }
             }
         }
     }
+}
+
+/// Whether it failed because the group is another user's, whose next cg-set ends it.
+fn is_for_another(error: &Error) -> bool {
+    matches!(error.errno(), Some(Errno::EACCES | Errno::EPERM | Errno::EROFS))
 }
 
 /// Whether there is a process of the pid in a group's name, as far as this pid namespace goes.
@@ -93,7 +107,7 @@ fn has_groups(dir: &Path, known: usize) -> bool {
 }
 
 /// `cg-set.PID.RANDOM`, and `.N` if that was taken.
-fn is_transient(name: &str) -> bool {
+pub(crate) fn is_transient(name: &str) -> bool {
     let is_number = |part: &str| !part.is_empty() && part.bytes().all(|byte| byte.is_ascii_digit());
     name.strip_prefix(TRANSIENT).is_some_and(|rest| {
         let parts: Vec<_> = rest.split('.').collect();

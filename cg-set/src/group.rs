@@ -2,11 +2,13 @@
 
 use std::{
     collections::{BTreeMap, BTreeSet},
+    ffi::OsStr,
     fmt,
     fs::{self, DirBuilder, File, OpenOptions},
     io::{self, ErrorKind, Write},
     os::{fd::OwnedFd, unix::fs::DirBuilderExt},
     path::{Path, PathBuf},
+    time::{Duration, Instant},
 };
 
 use chain::{Doing, Error, Remedy, Result, with_exact_modes};
@@ -14,9 +16,9 @@ use nix::errno::Errno;
 
 use crate::{
     dead::{self, Claim},
-    hierarchy::{CORE, Hierarchies, Version},
-    limits::{DELEGATE, put, read_text},
-    room::{self, Who},
+    hierarchy::{self, CORE, Hierarchies, Version},
+    limits::{self, DELEGATE, put, read_text},
+    room::{self, HOME, Who},
     turn::{self, Turn},
     usage::MEASURED,
     v1,
@@ -31,6 +33,8 @@ pub(crate) const FREEZER_STATE: &str = "freezer.state";
 const SHARED: &str = "cgroup.subtree_control";
 /// How often processes are looked for that were born while others moved.
 const LOOKS: u32 = 1000;
+/// How long the kernel is waited for to let go of a group whose last process has ended.
+const LET_GO_TIME: Duration = Duration::from_secs(1);
 /// Other groups of our name that are passed over: of other pid namespaces, of killed cg-sets.
 const MOST_NAMESAKES: u32 = 10_000;
 
@@ -135,12 +139,18 @@ impl Group {
     pub(crate) fn check_for_processes(&self) -> Result<()> {
         match self.v2().filter(|dir| is_domain(dir) && !shared_by(dir).is_empty()) {
             None => Ok(()),
+            // A command in it has used cg-set, whose groups are gone.
+            Some(dir) if has_only_home(dir) && share_no_more(dir).is_ok() => Ok(()),
             Some(dir) => Err(Error::new(
                 format!("the group {}", dir.display()),
                 "it has groups with limits below it, and so no processes of its own on cgroup v2",
             )
             .hint("name one of those below it, or another, such as GROUP/NAME")),
         }
+    }
+
+    pub(crate) fn has_the_dirs_of(&self, other: &Self) -> bool {
+        self.dirs == other.dirs
     }
 
     pub(crate) fn is_empty(&self) -> bool {
@@ -171,6 +181,10 @@ impl Group {
             let turn = self.take()?;
             // Who had it before may have failed, and removed what it had made.
             if self.places().iter().all(|dir| dir.exists()) {
+                // Another was faster to take what we had made, and has set it: it is the other's by now.
+                if !self.made.is_empty() && limits::has_limits(self) {
+                    self.made.clear();
+                }
                 return Ok(turn);
             }
             self.made.retain(|dir| dir.exists());
@@ -356,15 +370,19 @@ impl Group {
         self.places().iter().filter(is_v1).map(|dir| open_door(dir)).collect()
     }
 
-    /// Moves the processes that are in one of the group's directories into the others too, so that what is set there
-    /// holds for them: a directory may have been made later than they came. Each that is born while others move is
-    /// found by the next look.
+    /// Moves the processes that are in one of the group's directories, or below it, into the others too, so that what is
+    /// set there holds for them: a directory may have been made later than they came. Each that is born while others move
+    /// is found by the next look.
     pub(crate) fn gather(&self) -> Result<()> {
         let places = self.places();
+        if places.len() < 2 {
+            return Ok(());
+        }
+        let doing = || format!("move the processes of the group {self}");
         for _ in 0..LOOKS {
             let found: Vec<BTreeSet<_>> =
-                places.iter().map(|dir| processes_in(dir).into_iter().collect()).collect();
-            let all: BTreeSet<i32> = found.iter().flatten().copied().filter(|pid| *pid != 0).collect();
+                places.iter().map(|dir| processes_in_all(tree(dir)).into_iter().collect()).collect();
+            let all: BTreeSet<i32> = found.iter().flatten().copied().collect();
             let lacking = places
                 .iter()
                 .zip(&found)
@@ -374,6 +392,9 @@ impl Group {
                 return Ok(());
             }
             for (dir, pid) in lacking {
+                if *pid == 0 {
+                    return Err(Error::new(doing(), "it has processes of another pid namespace"));
+                }
                 match put(&dir.join("cgroup.procs"), &pid.to_string()) {
                     // It has ended.
                     Err(error) if error.raw_os_error() == Some(Errno::ESRCH as i32) => {}
@@ -383,11 +404,27 @@ impl Group {
                 }
             }
         }
-        Err(Error::new(format!("move the processes of the group {self}"), "it gets new ones all the time"))
+        Err(Error::new(doing(), "it gets new ones all the time"))
     }
 
-    /// Moves a running process in, with all its threads.
-    pub(crate) fn move_in(&self, pid: i32) -> Result<()> {
+    /// Moves running processes in, with all their threads: each, or none.
+    pub(crate) fn move_in(&self, pids: &[i32]) -> Result<()> {
+        let mut moved = Vec::new();
+        for pid in pids {
+            moved.push((*pid, hierarchy::of(&pid.to_string()).unwrap_or_default()));
+            self.move_one(*pid).inspect_err(|_| {
+                // As far as that can be done: why it failed matters more.
+                for (pid, dirs) in &moved {
+                    for (_, dir) in dirs {
+                        let _ = put(&dir.join("cgroup.procs"), &pid.to_string());
+                    }
+                }
+            })?;
+        }
+        Ok(())
+    }
+
+    fn move_one(&self, pid: i32) -> Result<()> {
         let doors: Vec<_> = self.places().iter().map(|dir| open_procs(dir)).collect::<Result<_>>()?;
         for mut door in doors {
             door.write_all(pid.to_string().as_bytes())
@@ -426,6 +463,26 @@ impl Group {
         groups.into_iter().map(|(below, pids)| (below, pids.len())).find(|(_, count)| *count > 0)
     }
 
+    /// Claims the groups below for one command whose cg-set is dead, so that none that is made now is taken for such;
+    /// or gives the path from this one of one whose cg-set lives.
+    pub(crate) fn claim_below(&self) -> Result<Vec<Claim>, PathBuf> {
+        let mut claims = Vec::new();
+        for place in self.places() {
+            for dir in tree(&place).into_iter().skip(1) {
+                if dir.file_name().and_then(OsStr::to_str).is_some_and(dead::is_transient) {
+                    match dead::claim_dead(&dir) {
+                        Some(claim) => claims.push(claim),
+                        None if dir.exists() => {
+                            return Err(dir.strip_prefix(&place).unwrap_or(&dir).to_path_buf());
+                        }
+                        None => {}
+                    }
+                }
+            }
+        }
+        Ok(claims)
+    }
+
     /// Removes the group and kills what is in it. Mostly that is nobody, which the kernel says by removing it.
     pub(crate) fn end(&self) -> Result<()> {
         if self.places().iter().try_for_each(|dir| remove_dir(dir)).is_ok() {
@@ -435,8 +492,25 @@ impl Group {
         self.remove()
     }
 
-    /// Removes the group's directories and the groups below them. It must have no processes.
+    /// Removes the group's directories and the groups below them. It must have no processes. One that has ended is
+    /// listed no more a moment before the kernel lets go of its group.
     pub(crate) fn remove(&self) -> Result<()> {
+        let end = Instant::now() + LET_GO_TIME;
+        loop {
+            match self.remove_now() {
+                Err(error)
+                    if error.errno() == Some(Errno::EBUSY)
+                        && self.occupied().is_none()
+                        && Instant::now() < end =>
+                {
+                    std::thread::sleep(Duration::from_millis(1));
+                }
+                removed => return removed,
+            }
+        }
+    }
+
+    fn remove_now(&self) -> Result<()> {
         for dir in self.places() {
             for dir in tree(&dir).iter().rev() {
                 remove_dir(dir)?;
@@ -475,6 +549,16 @@ fn open_to_write(file: &Path) -> io::Result<File> {
 /// The controllers that a group of v2 shares out to those below it.
 fn shared_by(dir: &Path) -> String {
     fs::read_to_string(dir.join(SHARED)).unwrap_or_default()
+}
+
+fn share_no_more(dir: &Path) -> io::Result<()> {
+    let all: String = shared_by(dir).split_whitespace().map(|controller| format!("-{controller} ")).collect();
+    put(&dir.join(SHARED), &all)
+}
+
+/// Whether no group is below but the one whose processes had to make room.
+fn has_only_home(dir: &Path) -> bool {
+    tree(dir).iter().skip(1).all(|below| below.strip_prefix(dir).is_ok_and(|below| below.starts_with(HOME)))
 }
 
 /// Whether it is a usual group of v2, and not the one at the root nor one of threads.

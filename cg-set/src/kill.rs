@@ -7,6 +7,7 @@ use std::{
 };
 
 use chain::{Error, Result};
+use nix::errno::Errno;
 
 use crate::{
     group::{FREEZER, FREEZER_STATE, Group, tree},
@@ -16,7 +17,7 @@ use crate::{
 };
 
 /// How long the end of what was killed is waited for.
-const KILL_TIME: Duration = Duration::from_secs(5);
+pub(crate) const KILL_TIME: Duration = Duration::from_secs(5);
 /// How long a group may need to be stopped.
 const FREEZE_TIME: Duration = Duration::from_secs(1);
 
@@ -25,7 +26,9 @@ impl Group {
     pub(crate) fn kill_all(&self) -> Result<()> {
         // Linux 5.14. At once, so that nothing can fork away from it; what follows only waits.
         let braked = self.v2().is_some_and(|dir| put(&dir.join("cgroup.kill"), "1").is_ok());
-        let pids = self.place("pids").filter(|_| self.occupied().is_some());
+        // Where nothing else keeps it from forking. Who kills us now leaves the limit at 0.
+        let is_held = braked || self.freezer().is_some();
+        let pids = self.place("pids").filter(|_| !is_held && self.occupied().is_some());
         let limit = pids.and_then(|(_, dir)| Some((dir.join("pids.max"), read_text(dir, "pids.max")?)));
         if let Some((file, _)) = &limit {
             let _ = put(file, "0");
@@ -38,8 +41,13 @@ impl Group {
         killed
     }
 
+    /// The directory by which a group of v1 can be stopped.
+    fn freezer(&self) -> Option<&Path> {
+        self.place(FREEZER).filter(|(version, _)| *version == Version::V1).map(|(_, dir)| dir)
+    }
+
     fn kill_all_found(&self, braked: bool) -> Result<()> {
-        let freezer = self.place(FREEZER).filter(|(version, _)| *version == Version::V1).map(|(_, dir)| dir);
+        let freezer = self.freezer();
         let end = Instant::now() + KILL_TIME;
         loop {
             if let Some(dir) = freezer.filter(|_| !braked) {
@@ -73,25 +81,45 @@ impl Group {
         if Instant::now() >= end {
             return Err(failed(format!("process {first} does not end")));
         }
-        let mut opened = Vec::new();
-        for pid in pids {
-            opened.extend(Process::open(pid)?);
-        }
-        // A pid that was given again before it was opened is not in the group now.
-        let still = self.processes_below();
-        opened.retain(|process| still.contains(&process.pid));
         let mut others = None;
-        for process in &opened {
-            if !process.kill()? {
-                others = Some(process.pid);
+        let mut killed = Vec::new();
+        let mut left = pids.as_slice();
+        while !left.is_empty() {
+            // Those of the batch before have SIGKILL: one batch is enough to wait for, as a new look follows.
+            drop(killed);
+            (killed, left) = open_some(left)?;
+            // A pid that was given again before it was opened is not in the group now.
+            let still = self.processes_below();
+            killed.retain(|process| still.binary_search(&process.pid).is_ok());
+            for process in &killed {
+                if !process.kill()? {
+                    others = Some(process.pid);
+                }
             }
         }
         // What the brake has killed only needs its time.
         match others.filter(|_| !braked) {
             Some(pid) => Err(failed(format!("process {pid} is another user's"))),
-            None => Ok(Some(opened)),
+            None => Ok(Some(killed)),
         }
     }
+}
+
+/// Opens the first of some processes, as many as there are descriptors for, and says which are left.
+fn open_some(pids: &[i32]) -> Result<(Vec<Process>, &[i32])> {
+    let mut opened = Vec::<Process>::new();
+    for pid in pids {
+        match Process::open(*pid) {
+            Err(error) if matches!(error.errno(), Some(Errno::EMFILE | Errno::ENFILE)) => {
+                // The next look at the group needs one.
+                let Some(last) = opened.pop().filter(|_| !opened.is_empty()) else { return Err(error) };
+                let first_left = pids.partition_point(|pid| *pid < last.pid);
+                return Ok((opened, &pids[first_left..]));
+            }
+            found => opened.extend(found?),
+        }
+    }
+    Ok((opened, &[]))
 }
 
 /// Stops a group of v1, so that nothing in it can fork away from who kills it. The kernel does so step by step,

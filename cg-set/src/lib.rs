@@ -19,6 +19,7 @@ mod joined;
 mod kill;
 mod limits;
 mod list;
+mod lock;
 mod misc;
 mod name;
 mod named;
@@ -155,6 +156,18 @@ impl CgSet {
         self
     }
 
+    /// Takes back what a named group got for a NEXT that did not run, but for what others have set since, or count on.
+    fn take_back(&self) -> Result<()> {
+        let Some(undo) = &self.undo else { return Ok(()) };
+        let _turn = self.group.take()?;
+        if !self.group.processes_below().is_empty() {
+            return Ok(());
+        }
+        let is_ours_alone = undo.is_as_written(&self.group);
+        undo.undo(&self.group);
+        if is_ours_alone { self.group.unmake() } else { Ok(()) }
+    }
+
     /// What is told of NEXT, before what it left is killed, which can change the counters.
     fn tell(&mut self, ended: &Ended) -> Result<()> {
         hits::say(std::mem::take(&mut self.before), &self.group, &self.group_name, ended.next);
@@ -165,6 +178,21 @@ impl CgSet {
             None => Ok(()),
         }
     }
+}
+
+/// Sets a group. What a failure leaves of a named one is taken back while it is our turn.
+fn change(settings: &Settings, group: &Group, undo: &mut Option<Undo>) -> Result<()> {
+    let applied = limits::apply(settings, group);
+    let Some(of_named) = undo else { return applied };
+    let changed = applied.and_then(|()| group.gather());
+    if changed.is_ok() {
+        of_named.is_written(group);
+    } else {
+        of_named.undo(group);
+        *undo = None;
+        drop(group.unmake());
+    }
+    changed
 }
 
 impl Link for CgSet {
@@ -233,8 +261,13 @@ impl Link for CgSet {
             } else {
                 named::open(hierarchies, name, &self.resolved)?
             };
-            turn = Some(self.group.make_and_take()?);
-            self.group.check_for_processes()?;
+            // What was made goes while it is our turn.
+            let unmake = |group: &Group| drop(group.unmake());
+            turn = Some(self.group.make_and_take().inspect_err(|_| unmake(&self.group))?);
+            self.group.check_for_processes().inspect_err(|_| unmake(&self.group))?;
+            // What it is completed with may be another's, who had the turn before.
+            self.resolved = limits::resolve(&self.settings, hierarchies, Some(name))
+                .inspect_err(|_| unmake(&self.group))?;
             self.undo = Some(Undo::before(&self.resolved, &self.group));
         } else {
             let name = name::transient()?;
@@ -255,10 +288,7 @@ impl Link for CgSet {
             };
             self.group_name = self.group.make_fresh(hierarchies, &name, wanted, brake)?;
         }
-        limits::apply(&self.resolved, &self.group)?;
-        if self.name.is_some() {
-            self.group.gather()?;
-        }
+        change(&self.resolved, &self.group, &mut self.undo)?;
         drop(turn);
         if self.name.is_some() {
             self.before = hits::Before::now(&self.group);
@@ -312,14 +342,7 @@ impl Link for CgSet {
         let told = self.tell(ended);
         match (&self.name, ended.ending) {
             (None, _) => self.group.ours().end()?,
-            (Some(_), Ending::NotRun) => {
-                let _turn = self.group.take()?;
-                // Others may run in it by now who count on what is set.
-                if let Some(undo) = self.undo.as_ref().filter(|_| self.group.processes_below().is_empty()) {
-                    undo.undo(&self.group);
-                }
-                self.group.unmake()?;
-            }
+            (Some(_), Ending::NotRun) => self.take_back()?,
             (Some(_), _) => {}
         }
         told

@@ -250,6 +250,12 @@ pub(crate) fn read(group: &Group) -> Settings {
     })
 }
 
+/// Whether anything is set on a group. On v1 each has the processors, nodes and devices of the one above it.
+pub(crate) fn has_limits(group: &Group) -> bool {
+    let is_inherited = |value: &Value| matches!(value, Value::List(_) | Value::Devices(_));
+    read(group).given().any(|(_, value)| is_limit(value) && !is_inherited(value))
+}
+
 /// What the kernel has for the setting of this name, as [`read`] tells it.
 pub(crate) fn get(name: &str, group: &Group) -> Option<Value> {
     find(name).and_then(|key| get_key(key, group))
@@ -342,6 +348,18 @@ pub(crate) fn write(dir: &Path, file: &str, value: &str) -> Result<()> {
         .doing(|| format!("write {value} to {}", path.display()))
         .remedy(Errno::ENOENT, "this kernel does not have it, or not for this group")
         .remedy(Errno::EACCES, DELEGATE)
+}
+
+/// The kernel refuses a quota that is less than what may be saved up. `cpu.burst` is set after it.
+pub(crate) fn save_up_less(dir: &Path, burst: &str, quota: u128) -> Result<()> {
+    let is_more = read_number(dir, burst).is_some_and(|burst| u128::from(burst) > quota);
+    if is_more { write(dir, burst, "0") } else { Ok(()) }
+}
+
+/// The kernel refuses a weight for a group that is idle. `cpu.idle` is set after it.
+pub(crate) fn be_idle_no_more(settings: &Settings, dir: &Path) -> Result<()> {
+    let is_to_wake = settings.get("cpu.idle") == Some(&Value::Switch(false));
+    if is_to_wake { write(dir, "cpu.idle", "0") } else { Ok(()) }
 }
 
 /// Reads a file that the kernel makes up when it is read. It has no size to ask for, as fs::read would, and

@@ -1,18 +1,23 @@
 //! Groups that stay: made, set, shown, filled with running processes, removed.
 
-use std::path::Path;
+use std::{
+    path::Path,
+    time::{Duration, Instant},
+};
 
 use chain::{Error, Result};
 
 use crate::{
     group::Group,
     hierarchy::{Hierarchies, Version},
+    kill::KILL_TIME,
     limits, list,
     name::GroupName,
     process,
     room::Who,
     settings::Settings,
     show,
+    turn::Turn,
     undo::Undo,
 };
 
@@ -31,7 +36,9 @@ pub(crate) enum Task {
 pub(crate) fn carry_out(name: &GroupName, task: &Task, who: Who, dry_run: bool) -> Result<()> {
     let hierarchies = Hierarchies::read(who)?;
     match task {
-        Task::Change { settings, pids } => change(&hierarchies, name, settings, pids, dry_run),
+        Task::Change { settings, pids } => {
+            chain::undisturbed(|| change(&hierarchies, name, settings, pids, dry_run))
+        }
         Task::Show { json } => {
             let group = existing(&hierarchies, name)?;
             let name = name.as_str();
@@ -43,13 +50,7 @@ pub(crate) fn carry_out(name: &GroupName, task: &Task, who: Who, dry_run: bool) 
             let kill = kill.then(|| format!("kill what runs in the group {name}"));
             tell(kill.into_iter().chain([format!("remove the group {name}")]))
         }
-        Task::Remove { kill } => {
-            let group = to_remove(&hierarchies, name)?;
-            if *kill {
-                group.kill_all()?;
-            }
-            remove(name, &group)
-        }
+        Task::Remove { kill } => chain::undisturbed(|| remove(&hierarchies, name, *kill)),
     }
 }
 
@@ -97,6 +98,18 @@ fn to_remove(hierarchies: &Hierarchies, name: &GroupName) -> Result<Group> {
     existing(hierarchies, name).map_err(|error| error.hint(""))
 }
 
+/// The group's directories, and the turn to remove them.
+fn take(hierarchies: &Hierarchies, name: &GroupName) -> Result<(Group, Turn)> {
+    loop {
+        let group = to_remove(hierarchies, name)?;
+        let turn = group.take()?;
+        // Who had it before may have made some, or removed them.
+        if to_remove(hierarchies, name)?.has_the_dirs_of(&group) {
+            return Ok((group, turn));
+        }
+    }
+}
+
 fn missing(name: &GroupName) -> Error {
     Error::new(format!("group {name}"), "there is none of this name below the caller's own")
         .hint(format!("make it with a setting, such as cg-set --name {name} mem=max"))
@@ -109,7 +122,8 @@ fn change(
     pids: &[i32],
     dry_run: bool,
 ) -> Result<()> {
-    let settings = &limits::resolve(settings, hierarchies, Some(name))?;
+    let given = settings;
+    let settings = &limits::resolve(given, hierarchies, Some(name))?;
     if limits::ends_whole_group(settings, hierarchies) {
         return Err(Error::new(
             "oom.group=1",
@@ -127,20 +141,46 @@ fn change(
     // After a failure only what was not there before goes; why the change failed matters more than that.
     let unmake = |group: &Group| drop(group.unmake());
     let _turn = group.make_and_take().inspect_err(|_| unmake(&group))?;
+    // What it is completed with may be another's, who had the turn before.
+    let settings = &limits::resolve(given, hierarchies, Some(name)).inspect_err(|_| unmake(&group))?;
     let undo = Undo::before(settings, &group);
     if !pids.is_empty() {
         group.check_for_processes().inspect_err(|_| unmake(&group))?;
     }
-    let move_in = || pids.iter().try_for_each(|pid| group.move_in(*pid));
-    let changed = limits::apply(settings, &group).and_then(|()| group.gather()).and_then(|()| move_in());
+    let changed =
+        limits::apply(settings, &group).and_then(|()| group.gather()).and_then(|()| group.move_in(pids));
     changed.inspect_err(|_| {
         undo.undo(&group);
         unmake(&group);
     })
 }
 
-fn remove(name: &GroupName, group: &Group) -> Result<()> {
-    let Some((below, count)) = group.occupied() else { return group.remove() };
+fn remove(hierarchies: &Hierarchies, name: &GroupName, kill: bool) -> Result<()> {
+    let (group, _turn) = take(hierarchies, name)?;
+    let end = Instant::now() + KILL_TIME;
+    let _claims = loop {
+        if kill {
+            group.kill_all()?;
+        }
+        if let Some((below, count)) = group.occupied() {
+            return Err(occupied(name, &below, count));
+        }
+        match group.claim_below() {
+            Ok(claims) => break claims,
+            // The cg-set goes when its command is gone.
+            Err(_) if kill && Instant::now() < end => std::thread::sleep(Duration::from_millis(1)),
+            Err(below) => {
+                let why = format!("a cg-set runs a command in {name}/{}", below.display());
+                return Err(Error::new(format!("remove the group {name}"), why)
+                    .hint("wait for its end, or add --kill"));
+            }
+        }
+    };
+    group.remove()
+}
+
+/// Why a group cannot be removed, which has so many processes in this one below it.
+fn occupied(name: &GroupName, below: &Path, count: usize) -> Error {
     let (it, occupied) = if below.as_os_str().is_empty() {
         ("it".to_owned(), name.to_string())
     } else {
@@ -149,6 +189,6 @@ fn remove(name: &GroupName, group: &Group) -> Result<()> {
     };
     let (what, them) =
         if count == 1 { ("a process".into(), "it") } else { (format!("{count} processes"), "them") };
-    Err(Error::new(format!("remove the group {name}"), format!("{it} has {what}"))
-        .hint(format!("cg-set --name {occupied} shows {them}")))
+    Error::new(format!("remove the group {name}"), format!("{it} has {what}"))
+        .hint(format!("cg-set --name {occupied} shows {them}"))
 }

@@ -82,12 +82,15 @@ impl Open {
     /// Tells it.
     pub(crate) fn tell(&self, ended: &Ended, started: Instant, used: &Used) -> Result<()> {
         let wall = started.elapsed();
+        let reported = if self.report { self.report(ended, wall, used) } else { Ok(()) };
+        // People can lose it, and programs still have theirs.
         if self.stat {
             write(&mut io::stderr(), &stat(ended, wall, used)).doing(|| "--stat".into())?;
         }
-        if !self.report {
-            return Ok(());
-        }
+        reported
+    }
+
+    fn report(&self, ended: &Ended, wall: Duration, used: &Used) -> Result<()> {
         let (exit, signal) = match ended.ending {
             Ending::Exited(status) => (Some(status), None),
             Ending::Killed(signal) => (None, Some(signal.as_str())),

@@ -15,7 +15,7 @@ use nix::errno::Errno;
 use crate::limits::{DELEGATE, put};
 
 /// Where the processes of a group go that needs room.
-const HOME: &str = "cg-set.home";
+pub(crate) const HOME: &str = "cg-set.home";
 /// How often new processes are looked for. Each that is born while others move is found by the next look.
 const LOOKS: u32 = 1000;
 
@@ -49,20 +49,20 @@ pub(crate) fn make(group: &Path, who: Who) -> Result<()> {
         if list.is_empty() {
             return Ok(());
         }
+        if let Some(pid) = list.lines().filter(|_| who == Who::Own).find(|pid| is_anothers(pid)) {
+            return Err(Error::new(doing(), format!("process {pid} in it is another user's"))
+                .hint("--move-self moves it too, to a group below"));
+        }
+        if list.lines().any(|pid| pid == "0") {
+            return Err(Error::new(doing(), "it has processes of another pid namespace"));
+        }
         match fs::create_dir(&home) {
             Err(error) if error.kind() != ErrorKind::AlreadyExists => {
                 Err(error).doing(doing).remedy(Errno::EACCES, DELEGATE)?;
             }
             _ => {}
         }
-        if let Some(pid) = list.lines().filter(|_| who == Who::Own).find(|pid| is_anothers(pid)) {
-            return Err(Error::new(doing(), format!("process {pid} in it is another user's"))
-                .hint("--move-self moves it too, to a group below"));
-        }
         for pid in list.lines() {
-            if pid == "0" {
-                return Err(Error::new(doing(), "it has processes of another pid namespace"));
-            }
             match put(&home.join("cgroup.procs"), pid) {
                 // It has ended.
                 Err(error) if error.raw_os_error() == Some(Errno::ESRCH as i32) => {}

@@ -20,7 +20,23 @@ use crate::{
 pub(crate) struct Undo {
     names: Vec<String>,
     before: Settings,
-    files: Vec<(PathBuf, String)>,
+    files: Vec<RawFile>,
+    /// What the kernel has made of it all, when that is done.
+    written: Option<Settings>,
+}
+
+/// A file that is written as it is.
+#[derive(Debug)]
+struct RawFile {
+    path: PathBuf,
+    before: String,
+    written: Option<String>,
+}
+
+impl RawFile {
+    fn read(&self) -> Option<String> {
+        read_text(self.path.parent()?, self.path.file_name()?.to_str()?)
+    }
 }
 
 impl Undo {
@@ -37,17 +53,44 @@ impl Undo {
         }
         let file = |raw: &crate::settings::Raw| {
             let (_, dir) = group.place(raw.controller())?;
-            Some((dir.join(&raw.file), read_text(dir, &raw.file)?))
+            Some(RawFile { path: dir.join(&raw.file), before: read_text(dir, &raw.file)?, written: None })
         };
-        Self { names, before, files: settings.raw().iter().filter_map(file).collect() }
+        Self { names, before, files: settings.raw().iter().filter_map(file).collect(), written: None }
+    }
+
+    /// Remembers what was written, while nobody else may change the group: what is another value when it is undone
+    /// is another's.
+    pub(crate) fn is_written(&mut self, group: &Group) {
+        self.written = Some(limits::read(group));
+        for file in &mut self.files {
+            file.written = file.read();
+        }
+    }
+
+    /// Whether nobody has set anything since it was written.
+    pub(crate) fn is_as_written(&self, group: &Group) -> bool {
+        let settings = self.written.as_ref().is_none_or(|written| *written == limits::read(group));
+        settings && self.files.iter().all(|file| file.written.is_none() || file.written == file.read())
     }
 
     /// Puts it back as far as that can be done: why the change failed matters more.
     pub(crate) fn undo(&self, group: &Group) {
-        for (file, text) in self.files.iter().rev() {
-            let _ = put(file, text);
+        for file in self.files.iter().rev() {
+            if file.written.is_none() || file.written == file.read() {
+                let _ = put(&file.path, &file.before);
+            }
         }
+        let mut again = Vec::new();
+        let now = self.written.as_ref().map(|_| limits::read(group));
         for name in self.names.iter().rev() {
+            let value_in =
+                |settings: &Option<Settings>| settings.as_ref().and_then(|all| all.get(name).cloned());
+            if value_in(&self.written) == value_in(&now) && limits::set(name, &self.before, group).is_err() {
+                again.push(name);
+            }
+        }
+        // One may be refused because of another that came after it.
+        for name in again {
             let _ = limits::set(name, &self.before, group);
         }
     }

@@ -6,7 +6,7 @@ use chain::{Limit, Remedy, Result, Size};
 use nix::errno::Errno;
 
 use crate::{
-    limits::{IN_USE, Memory, read_field, read_number, read_text, write},
+    limits::{IN_USE, Memory, be_idle_no_more, read_field, read_number, read_text, save_up_less, write},
     oom::Whose,
     settings::Settings,
     usage::{Now, Used},
@@ -47,14 +47,20 @@ pub(crate) fn set(name: &str, settings: &Settings, dir: &Path) -> Result<()> {
     match (name, settings.get(name)) {
         ("mem", Some(Value::Bytes(mem))) => set_memory(dir, *mem, swap(settings)),
         ("mem.low", Some(Value::Bytes(low))) => write(dir, SOFT_LIMIT, &bytes(*low)),
-        ("cpu", Some(Value::Cores(Limit::Max))) => write(dir, QUOTA, "-1"),
-        ("cpu", Some(Value::Cores(Limit::At(cores)))) => {
+        ("cpu", Some(Value::Cores(cores))) => {
             let period = settings.cpu_period();
-            set_cpu(dir, cores.quota(period), period)
+            let quota = match cores {
+                Limit::Max => None,
+                Limit::At(cores) => Some(cores.quota(period)),
+            };
+            set_cpu(dir, quota, period)
                 .remedy(Errno::EINVAL, "it must not pass the cpu limit of a group above it")
         }
         ("cpu.burst", Some(Value::Time(burst))) => write(dir, BURST, &burst.0.as_micros().to_string()),
-        ("cpu.weight", Some(Value::Weight(weight))) => write(dir, SHARES, &shares(*weight).to_string()),
+        ("cpu.weight", Some(Value::Weight(weight))) => {
+            be_idle_no_more(settings, dir)?;
+            write(dir, SHARES, &shares(*weight).to_string())
+        }
         ("freeze", Some(Value::Switch(on))) => {
             write(dir, "freezer.state", if *on { "FROZEN" } else { "THAWED" })
         }
@@ -106,12 +112,15 @@ fn set_memory(dir: &Path, memory: Limit<Amount<Size>>, swap: Limit<Amount<Size>>
 
 /// The kernel refuses a quota that is too large for the period at every moment, so there is none
 /// while the period changes.
-fn set_cpu(dir: &Path, quota: u128, period: u128) -> Result<()> {
+fn set_cpu(dir: &Path, quota: Option<u128>, period: u128) -> Result<()> {
     if read_number(dir, PERIOD).map(u128::from) != Some(period) {
         write(dir, QUOTA, "-1")?;
         write(dir, PERIOD, &period.to_string())?;
     }
-    write(dir, QUOTA, &quota.to_string())
+    if let Some(quota) = quota {
+        save_up_less(dir, BURST, quota)?;
+    }
+    write(dir, QUOTA, &quota.map_or("-1".to_owned(), |quota| quota.to_string()))
 }
 
 fn bytes(limit: Limit<Amount<Size>>) -> String {

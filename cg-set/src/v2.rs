@@ -6,7 +6,7 @@ use chain::{Doing, Limit, Remedy, Result, Size};
 use nix::errno::Errno;
 
 use crate::{
-    limits::{IN_USE, Memory, put, read_field, read_number, read_text, write},
+    limits::{IN_USE, Memory, be_idle_no_more, put, read_field, read_number, read_text, save_up_less, write},
     oom::Whose,
     settings::Settings,
     usage::{Now, Pressure, Stall, Used, psi_field},
@@ -27,6 +27,7 @@ const FILES: [(&str, &str); 10] = [
     ("freeze", "cgroup.freeze"),
 ];
 const SWAP: &str = "memory.swap.max";
+const BURST: &str = "cpu.max.burst";
 
 /// Writes the setting of this name to a group.
 pub(crate) fn set(name: &str, settings: &Settings, dir: &Path) -> Result<()> {
@@ -47,14 +48,19 @@ pub(crate) fn set(name: &str, settings: &Settings, dir: &Path) -> Result<()> {
             let period = settings.cpu_period();
             let quota = match cores {
                 Limit::Max => "max".to_owned(),
-                Limit::At(cores) => cores.quota(period).to_string(),
+                Limit::At(cores) => {
+                    save_up_less(dir, BURST, cores.quota(period))?;
+                    cores.quota(period).to_string()
+                }
             };
             write(dir, "cpu.max", &format!("{quota} {period}"))
         }
-        ("cpu.burst", Some(Value::Time(burst))) => {
-            write(dir, "cpu.max.burst", &burst.0.as_micros().to_string())
-        }
+        ("cpu.burst", Some(Value::Time(burst))) => write(dir, BURST, &burst.0.as_micros().to_string()),
         (name, Some(value)) => match FILES.iter().find(|(key, _)| *key == name) {
+            Some((_, "cpu.weight")) => {
+                be_idle_no_more(settings, dir)?;
+                write(dir, "cpu.weight", &in_numbers(value))
+            }
             Some((_, file)) => write(dir, file, &in_numbers(value)),
             None => Ok(()),
         },
@@ -109,7 +115,7 @@ pub(crate) fn get(name: &str, dir: &Path) -> Option<Value> {
             let text = read_text(dir, "cpu.max")?;
             Some(Value::micros(text.split_once(' ')?.1.parse().ok()?)).filter(|_| !text.ends_with(" 100000"))
         }
-        "cpu.burst" => read_number(dir, "cpu.max.burst").filter(|burst| *burst > 0).map(Value::micros),
+        "cpu.burst" => read_number(dir, BURST).filter(|burst| *burst > 0).map(Value::micros),
         "cpu.weight" => {
             let weight = u32::try_from(read_number(dir, file(name)?)?).ok()?;
             // It is 0 while the group is idle.

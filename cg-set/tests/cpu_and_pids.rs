@@ -2,6 +2,10 @@
 
 use chain_testing::Scene;
 
+use common::{NAME, SHOWN};
+
+mod common;
+
 /// How many thousandths of a core this many busy loops get under `cpu=0.25`: by the group's own account of
 /// processor time over three seconds of the clock, both read from outside, where nobody is held up.
 fn share_of(busy: u32) -> i64 {
@@ -81,4 +85,18 @@ fn a_fork_bomb_fails_and_the_machine_does_not() {
     let run = scene.script(script).env("BOMB", bomb).assert().success();
     // The scene finds a process or a group that is left.
     run.stdout("it failed\nothers do not\n");
+}
+
+#[test]
+fn what_the_kernel_refuses_in_one_order_is_set_in_the_other() {
+    let scene = Scene::new();
+    let script = format!(
+        "{SHOWN}; cg-set --name {NAME} cpu=0.5 cpu.burst=40ms; cg-set --name {NAME} cpu=0.1 cpu.burst=5ms; shown {NAME}; \
+         cg-set --name {NAME} cpu=0.5 cpu.burst=40ms -- no-such-command 2>&-; shown {NAME}; \
+         cg-set --name {NAME} cpu.idle=1; cg-set --name {NAME} cpu.idle=0 cpu.weight=70; \
+         cg-set --name {NAME} cpu=max cpu.burst=0us cpu.period=20ms; shown {NAME}; cg-set --name {NAME} --remove"
+    );
+    let run = scene.script(&script).assert().success().stderr("");
+    let burst = "cpu=0.1\ncpu.burst=5ms\n";
+    run.stdout(format!("{burst}{burst}cpu.period=20ms\ncpu.weight=70\n"));
 }

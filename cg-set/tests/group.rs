@@ -24,6 +24,13 @@ fn what_the_command_left_running_is_killed_and_the_status_is_its_own() {
 }
 
 #[test]
+fn more_processes_than_descriptors_are_killed_all_the_same() {
+    let scene = Scene::new();
+    let script = "ulimit -n 40; cg-set pids=100 -- bash -c 'for i in {1..80}; do sleep 1000 & done; exit 7'";
+    scene.script(script).assert().code(7).stderr("");
+}
+
+#[test]
 fn groups_made_inside_the_group_go_with_it() {
     let scene = Scene::new();
     scene
@@ -63,6 +70,18 @@ fn a_named_group_is_made_set_shown_and_removed() {
         "cg-set: group {NAME}: there is none of this name below the caller's own; \
              make it with a setting, such as cg-set --name {NAME} mem=max\n"
     ));
+}
+
+/// The list of system calls that container engines share has no clone3(2).
+#[test]
+fn where_clone3_is_refused_the_command_joins_its_group_itself() {
+    let scene = Scene::new();
+    let filter = r#"{"defaultAction": "SCMP_ACT_ALLOW", "syscalls": [
+        {"names": ["clone3"], "action": "SCMP_ACT_ERRNO", "errnoRet": 38}]}"#;
+    scene.tree("filter", &[("no-clone3.json", filter)]);
+    let script = "for words in 'mem=64M' '--stat pids=5'; do priv-drop --seccomp filter/no-clone3.json -- \
+                      cg-set $words -- sh -c 'sed s/^.*:// /proc/self/cgroup | grep -c /cg-set.' 2>&- | sed 's/[1-9]/in it/'; done";
+    scene.script(script).assert().success().stdout("in it\nin it\n");
 }
 
 #[test]
@@ -188,6 +207,23 @@ fn a_change_with_a_missing_process_changes_nothing() {
 }
 
 #[test]
+fn of_several_processes_none_is_moved_if_one_cannot_be() {
+    if std::fs::read_to_string("/proc/2/comm").ok().as_deref() != Some("kthreadd\n") {
+        return skip("no kernel thread is seen here");
+    }
+    let scene = Scene::new();
+    let script = format!(
+        "sleep 1000 & cat /proc/$!/cgroup >before; cg-set --name {NAME} --pid $! 2 mem=64M; diff before /proc/$!/cgroup; \
+         kill $!; wait 2>/dev/null; cg-set --name {NAME} 2>&- || echo gone"
+    );
+    let run = scene.script(&script).assert().success().stdout("gone\n");
+    run.stderr(
+        "cg-set: move process 2 into the group: Invalid argument; a kernel thread cannot be moved, nor a real-time \
+         process without a budget\n",
+    );
+}
+
+#[test]
 fn another_users_process_that_may_not_be_killed_is_named_and_not_waited_for() {
     let scene = Scene::new();
     let script = format!(
@@ -237,6 +273,72 @@ fn a_group_is_removed_with_what_runs_in_it_if_that_is_asked_for() {
     run.stdout(format!(
         "cg-set: kill what runs in the group {NAME}\ncg-set: remove the group {NAME}\n0\n137\n137\n"
     ));
+}
+
+/// Functions for bash: take a named group's turn, as a cg-set that changes it does, wait until a cg-set waits for it,
+/// and give it back.
+const TURN: &str = "take() { coproc holder { exec perl -e '$| = 1; open my $file, \"+<\", $ARGV[0]; \
+                        my $whole = pack \"ssx4qqix4\", 1, 0, 0, 0, 0; fcntl($file, 37, $whole) and print \"held\\n\"; <STDIN>' $1/cgroup.procs; }; \
+                        exec 8<&${holder[0]} 9>&${holder[1]}; read -r _ <&8; }; \
+                    waits() { for i in {1..300}; do grep -q '^SigBlk:.*[1-9a-f]' /proc/$1/status && break; sleep 0.01; done; sleep 0.1; }; \
+                    give() { echo >&9; exec 8<&- 9>&-; }; ";
+
+#[test]
+fn a_signal_ends_a_change_only_when_it_is_whole() {
+    let scene = Scene::new();
+    let script = format!(
+        "{TURN} {SHOWN}; cg-set --name {NAME} pids=10; take $(group pids)/{NAME}; cg-set --name {NAME} mem=64M & tool=$!; \
+         waits $tool; kill $tool; give; wait $tool; echo $?; shown {NAME}; cg-set --name {NAME} --remove"
+    );
+    scene.script(&script).assert().success().stdout("143\nmem=64M\npids=10\n");
+}
+
+#[test]
+fn what_a_setting_keeps_is_what_the_one_before_it_has_set() {
+    let scene = Scene::new();
+    let script = format!(
+        "{TURN} {SHOWN}; cg-set --name {NAME} mem=64M swap=1M; dir=$(group memory)/{NAME}; take $dir; \
+         cg-set --name {NAME} mem=32M & tool=$!; waits $tool; \
+         echo 70M 2>&- >$dir/memory.memsw.limit_in_bytes || echo 6M >$dir/memory.swap.max; give; wait $tool; \
+         shown {NAME}; cg-set --name {NAME} --remove"
+    );
+    scene.script(&script).assert().success().stdout("mem=32M\nswap=6M\n");
+}
+
+#[test]
+fn a_group_is_not_removed_while_another_changes_it() {
+    let scene = Scene::new();
+    let script = format!(
+        "{TURN} cg-set --name {NAME} pids=10; take $(group pids)/{NAME}; cg-set --name {NAME} --remove --kill & tool=$!; \
+         waits $tool; cat $(group pids)/{NAME}/pids.max; give; wait $tool; echo $?"
+    );
+    scene.script(&script).assert().success().stdout("10\n0\n");
+}
+
+#[test]
+fn a_group_below_that_a_live_cg_set_has_made_keeps_it_from_being_removed() {
+    let scene = Scene::new();
+    // As it is before its command is in it.
+    let script = format!(
+        "{TURN} cg-set --name {NAME} pids=10; own=$(group pids)/{NAME}; mkdir $own/cg-set.1.1; take $own/cg-set.1.1; \
+         cg-set --name {NAME} --remove; echo $?; cat $own/pids.max; give; wait; cg-set --name {NAME} --remove; echo $?"
+    );
+    let run = scene.script(&script).assert().success().stdout("125\n10\n0\n");
+    run.stderr(format!(
+        "cg-set: remove the group {NAME}: a cg-set runs a command in {NAME}/cg-set.1.1; \
+         wait for its end, or add --kill\n"
+    ));
+}
+
+#[test]
+fn a_group_whose_cg_set_runs_a_command_is_removed_with_that_if_it_is_asked_for() {
+    let scene = Scene::new();
+    let script = format!(
+        "mkfifo ready; cg-set --name {NAME} pids=10; \
+         cg-set --parent {NAME} pids=5 -- sh -c 'echo >ready; exec sleep 1000' & tool=$!; \
+         read -r _ <ready; cg-set --name {NAME} --remove --kill; echo $?; wait $tool 2>/dev/null; echo $?"
+    );
+    scene.script(&script).assert().success().stdout("0\n137\n");
 }
 
 #[test]
@@ -294,7 +396,7 @@ fn other_users_processes_are_moved_out_of_the_way_only_if_that_is_asked_for() {
     );
     let script = format!(
         "mkfifo ready; cg-set --name {NAME} pids=50 -- bash -c '{other}; cg-set pids=5 -- echo ran; \
-         cg-set --move-self pids=5 -- echo ran; cut -d: -f3 /proc/$!/cgroup; kill $!'; \
+         ls -d $(group pids)/cg-set.home 2>&-; cg-set --move-self pids=5 -- echo ran; cut -d: -f3 /proc/$!/cgroup; kill $!'; \
          cg-set --name {NAME} --remove --kill"
     );
     let run = scene.script(&script).assert().success();
@@ -374,6 +476,36 @@ fn what_is_set_later_holds_for_those_that_are_in_the_group_already() {
 }
 
 #[test]
+fn what_is_set_later_holds_for_those_that_are_in_a_group_below_already() {
+    let scene = Scene::new();
+    let script = format!(
+        "{GROUPS}; cg-set --name {NAME}/in mem=64M; sleep 1000 & first=$!; cg-set --name {NAME}/in --pid $first; \
+         cg-set --name {NAME} pids=20 2>&-; groups $first | sed -n 2p; kill $first; wait 2>/dev/null; \
+         cg-set --name {NAME} --remove"
+    );
+    // On v2 it is in the group below in the one tree that there is.
+    let expected = if on_v2() { "pids /in\n" } else { "pids\n" };
+    scene.script(&script).assert().success().stdout(expected).stderr("");
+}
+
+#[test]
+fn a_process_of_another_pid_namespace_that_a_new_limit_would_not_hold_is_an_error() {
+    if on_v2() {
+        return skip("on cgroup v2 there is one directory for all");
+    }
+    let scene = Scene::new();
+    // cgroup v1 does not list it, so it is in the v2 tree beside.
+    let script = format!(
+        "cg-set --name {NAME} cgroup.max.depth=5; sleep 1000 & cg-set --name {NAME} --pid $!; \
+         ns-enter pid -- cg-set --name {NAME} pids=20; ls -d $(group pids)/{NAME} 2>&-; kill $!; wait 2>/dev/null; \
+         cg-set --name {NAME} --remove"
+    );
+    let run = scene.script(&script).assert().success().stdout("");
+    let said = String::from_utf8_lossy(&run.get_output().stderr).into_owned();
+    assert!(said.ends_with("/chainbox-test: it has processes of another pid namespace\n"), "{said}");
+}
+
+#[test]
 fn on_v2_processes_and_groups_with_limits_below_them_do_not_go_together() {
     if !on_v2() {
         return skip("cgroup v1 lets a group have both");
@@ -398,6 +530,17 @@ fn on_v2_processes_and_groups_with_limits_below_them_do_not_go_together() {
          on cgroup v2; name one of those below it, or another, such as GROUP/NAME\n"
     );
     run.stderr(shared("pids") + &shared("memory") + &held + &held);
+}
+
+#[test]
+fn a_named_group_can_be_used_again_after_a_command_in_it_has_used_cg_set() {
+    let scene = Scene::new();
+    let script = format!(
+        "cg-set --name {NAME} mem=64M pids=20; cg-set --name {NAME} -- cg-set pids=5 -- true; \
+         cg-set --name {NAME} -- cg-set pids=5 -- echo ran; sleep 1000 & cg-set --name {NAME} --pid $!; echo $?; \
+         kill $!; wait 2>/dev/null; cg-set --name {NAME} --remove"
+    );
+    scene.script(&script).assert().success().stdout("ran\n0\n").stderr("");
 }
 
 #[test]
@@ -453,6 +596,16 @@ fn a_limit_that_others_count_on_is_not_taken_back() {
          cg-set --name {NAME} pids=5 -- not-a-command 2>&-; cat $(group pids)/{NAME}/pids.max; cg-set --name {NAME} --remove"
     );
     scene.script(&script).assert().success().stdout("9\n9\n");
+}
+
+#[test]
+fn what_another_has_set_meanwhile_is_not_taken_back() {
+    let scene = Scene::new();
+    let script = format!(
+        "for i in {{1..20}}; do cg-set --name {NAME} pids=20 -- not-a-command 2>&- & cg-set --name {NAME} pids=30; wait; \
+             cat $(group pids)/{NAME}/pids.max; cg-set --name {NAME} --remove; done | uniq -c"
+    );
+    scene.script(&script).assert().success().stdout("     20 30\n").stderr("");
 }
 
 #[test]

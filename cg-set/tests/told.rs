@@ -184,6 +184,13 @@ fn a_report_that_cannot_be_written_is_an_error_before_anything_runs() {
 }
 
 #[test]
+fn a_report_is_written_though_nobody_can_be_told_on_stderr() {
+    let scene = Scene::new();
+    let script = "cg-set --stat --report report -- true 2>/dev/full; grep -c wall_usec report";
+    scene.script(script).assert().success().stdout("1\n");
+}
+
+#[test]
 fn a_command_that_did_not_run_has_neither_status_nor_signal() {
     let scene = Scene::new();
     let report = report(&scene, &["pids=5", "--", "no-such-command"]);

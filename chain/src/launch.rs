@@ -9,11 +9,12 @@ use std::{
 
 use nix::{
     errno::Errno,
+    fcntl::{OFlag, openat},
     libc,
     mount::{MsFlags, mount},
     poll::PollFlags,
     sched::{CloneFlags, unshare},
-    sys::{prctl::set_pdeathsig, signal::Signal, wait::waitpid},
+    sys::{prctl::set_pdeathsig, signal::Signal, stat::Mode, wait::waitpid},
     unistd::{Pid, write},
 };
 
@@ -201,7 +202,7 @@ impl Plan {
                     .last_word()?
                     .unwrap_or_else(|| Error::new("make a child", "the process in between was killed")))
             }
-            Some(Side::Parent(pid)) => {
+            Some((Side::Parent(pid), _)) => {
                 let first = launch.namespaces.contains(CloneFlags::CLONE_NEWPID);
                 let receiver = if first { Receiver::first_of_namespace() } else { Receiver::plain() };
                 let gate = gate.map(|gate| gate.writer);
@@ -213,10 +214,12 @@ impl Plan {
                     child
                 })
             }
-            Some(Side::Child) => {
+            Some((Side::Child, door)) => {
                 drop(reader);
                 let gate = gate.map(|gate| Gate::new(gate.reader));
-                let error = match self.be_child(launch, &report, gate.as_ref(), signals) {
+                let joined = door.map_or(Ok(()), join);
+                let lived = joined.and_then(|()| self.be_child(launch, &report, gate.as_ref(), signals));
+                let error = match lived {
                     Ok(never) => match never {},
                     Err(error) => error,
                 };
@@ -227,14 +230,23 @@ impl Plan {
         }
     }
 
+    /// Makes the child in its group. On a kernel or under a seccomp filter without clone3(2) it has to join that itself,
+    /// by the file that comes with it.
     fn clone(
         &self,
         launch: &Launch,
         birth: &Birth,
         clone: fn(CloneFlags, Option<BorrowedFd>) -> nix::Result<Side>,
-    ) -> Result<Side> {
-        clone(launch.namespaces, birth.cgroup.as_ref().map(AsFd::as_fd))
-            .map_err(|errno| self.namespaces_failed(launch, errno))
+    ) -> Result<(Side, Option<File>)> {
+        let group = birth.cgroup.as_ref().map(AsFd::as_fd);
+        let (side, door) = match (clone(launch.namespaces, group), group) {
+            (Err(Errno::ENOSYS), Some(group)) => {
+                let door = open_door(group)?;
+                (clone(launch.namespaces, None), Some(door))
+            }
+            (side, _) => (side, None),
+        };
+        side.map(|side| (side, door)).map_err(|errno| self.namespaces_failed(launch, errno))
     }
 
     /// The same by a process in between: only it is changed by what the links do before the birth, and
@@ -245,7 +257,7 @@ impl Plan {
         birth: &Birth,
         report: &File,
         reader: &mut Option<File>,
-    ) -> Result<Option<Side>> {
+    ) -> Result<Option<(Side, Option<File>)>> {
         let mut relay = Channel::new()?;
         let between = match sys::clone(CloneFlags::empty(), None).doing(|| "make a child".into())? {
             Side::Parent(between) => between,
@@ -257,8 +269,8 @@ impl Plan {
                     .and_then(|()| die_with_supervisor(report))
                     .and_then(|()| self.clone(launch, birth, sys::clone_sibling));
                 match side {
-                    Ok(Side::Child) => return Ok(Some(Side::Child)),
-                    Ok(Side::Parent(pid)) => {
+                    Ok(child @ (Side::Child, _)) => return Ok(Some(child)),
+                    Ok((Side::Parent(pid), _)) => {
                         let _ = relay.writer.write_all(&pid.as_raw().to_ne_bytes());
                     }
                     Err(error) => channel::tell(report, &Word::Failed(error)),
@@ -272,7 +284,7 @@ impl Plan {
         let told = relay.reader.read_exact(&mut pid);
         waitpid(between, None).doing(|| "wait for the process in between".into())?;
         let made = told.is_ok().then(|| libc::pid_t::from_ne_bytes(pid));
-        Ok(made.map(|pid| Side::Parent(Pid::from_raw(pid))))
+        Ok(made.map(|pid| (Side::Parent(Pid::from_raw(pid)), None)))
     }
 
     fn before_birth(&mut self) -> Result<()> {
@@ -335,6 +347,18 @@ impl Plan {
 /// What the process that becomes NEXT does with itself last.
 fn before_exec(links: &mut Links) -> Result<()> {
     links.iter_mut().try_for_each(|link| link.before_exec().map_err(|error| error.at(link.name())))
+}
+
+/// Opens the file by which a process joins a group of v2. The right to do so is that of who opens it (Linux 5.16), which
+/// the child may not have.
+fn open_door(group: BorrowedFd) -> Result<File> {
+    let opened = openat(group, "cgroup.procs", OFlag::O_WRONLY | OFlag::O_CLOEXEC, Mode::empty());
+    opened.map(File::from).doing(|| "open the command's group".into())
+}
+
+/// Joins it: 0 stands for who writes it (cgroups(7)).
+fn join(mut door: File) -> Result<()> {
+    door.write_all(b"0").doing(|| "move the command into its group".into())
 }
 
 /// How new mounts, and those made outside, go over the border of a new mount namespace.

@@ -59,7 +59,7 @@ pub use link::{Birth, Ended, Ending, Launch, Link, Links, Propagation, Timeout};
 pub use modes::with_exact_modes;
 pub use next::Next;
 pub use reexec::run_from_a_copy;
-pub use signals::{die_of, proc_is_ours};
+pub use signals::{die_of, proc_is_ours, undisturbed};
 pub use size::{Limit, Size};
 pub use span::Span;
 pub use sys::{exit_now, in_user_namespace, take_fd};

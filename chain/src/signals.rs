@@ -75,6 +75,16 @@ pub(crate) fn restore_sigpipe() -> Result<()> {
         .doing(|| "restore SIGPIPE".into())
 }
 
+/// Does what must not be left half-way: a signal that would end the program meanwhile does so after it.
+pub fn undisturbed<T>(work: impl FnOnce() -> Result<T>) -> Result<T> {
+    let mut caller = SigSet::empty();
+    sigprocmask(SigmaskHow::SIG_SETMASK, Some(&SigSet::all()), Some(&mut caller))
+        .doing(|| "block signals".into())?;
+    let done = work();
+    sigprocmask(SigmaskHow::SIG_SETMASK, Some(&caller), None).doing(|| "unblock signals".into())?;
+    done
+}
+
 /// What the supervisor has to do about a signal that it was sent.
 #[derive(Debug, PartialEq, Eq)]
 pub(crate) enum Reaction {
