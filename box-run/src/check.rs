@@ -135,7 +135,7 @@ fn id_mapped() -> Line {
 
 /// Ranges for `--ns user=auto`.
 fn subordinate_ids() -> Line {
-    let user = nix::unistd::User::from_uid(geteuid()).ok().flatten().map(|user| user.name);
+    let user = ns_enter::user_name(geteuid().as_raw());
     let own = |file: &str| {
         let text = fs::read_to_string(file).unwrap_or_default();
         let names = [user.clone().unwrap_or_default(), geteuid().to_string()];
