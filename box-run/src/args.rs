@@ -47,7 +47,7 @@ pub struct Args {
     #[arg(long, requires = "check")]
     json: bool,
     #[command(flatten)]
-    expand: Expand,
+    pub(crate) expand: Expand,
     #[command(flatten)]
     pub(crate) layers: LayerArgs,
     #[command(flatten)]

@@ -14,7 +14,7 @@ use crate::{Args, presets::Preset};
 pub(crate) struct Expand {
     /// The options of a kind of box: grader, build, service, agent; what is said besides counts
     #[arg(long, value_name = "NAME", value_enum, hide_possible_values = true)]
-    preset: Option<Preset>,
+    pub(crate) preset: Option<Preset>,
     /// Options from this file, in TOML; what is said besides counts; may be repeated
     #[arg(long, value_name = "FILE")]
     config: Vec<PathBuf>,
@@ -47,6 +47,9 @@ pub(crate) fn expand(words: Vec<OsString>) -> Result<Words> {
     let mut next = Vec::new();
     if let Some(preset) = typed.get_one::<Preset>("preset") {
         all.extend(preset.words().map(OsString::from));
+        if typed.get_flag("print_config") {
+            all.push(format!("--pids={}", preset.pids()).into());
+        }
     }
     for file in typed.get_many::<PathBuf>("config").into_iter().flatten() {
         let doing = || format!("--config {}", file.display());

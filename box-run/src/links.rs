@@ -9,7 +9,7 @@ use ovl_mount::{Changes, Layers, OvlMount};
 use priv_drop::PrivDrop;
 use root_enter::{Details, Entries, Entry, RootEnter};
 
-use crate::{Args, modes, place, privileges};
+use crate::{Args, check, modes, place, presets::Preset, privileges};
 
 /// Processes and threads at once.
 pub(crate) const PIDS: &str = "1024";
@@ -21,6 +21,9 @@ const UMASK: u32 = 0o022;
 pub(crate) fn of(args: &Args, for_chain: bool) -> Result<Links> {
     let mut links: Links = Vec::new();
     let (group, by_namespace) = counting(args)?;
+    if !for_chain {
+        check_preset(args)?;
+    }
     links.extend(group.map(|group| Box::new(group) as _));
     links.push(Box::new(namespaces(args)?));
     let mut details = args.details.clone();
@@ -53,24 +56,39 @@ pub(crate) fn of(args: &Args, for_chain: bool) -> Result<Links> {
     Ok(links)
 }
 
-/// The group with what the command is held to, and whether its processes are counted by the user namespace: where no
+/// The group with what the command is held to; and how many processes the user namespace is to count, where no
 /// group may be made, and none was asked for, or one without this limit.
-fn counting(args: &Args) -> Result<(Option<CgSet>, bool)> {
+fn counting(args: &Args) -> Result<(Option<CgSet>, Option<&'static str>)> {
     let limits = &args.limits.0;
     let pids = |value| Settings::value_of("pids")(value).map_err(|why| Error::new("pids", why));
     let group = |limits: &Settings| Some(CgSet::transient(limits.clone()).told(args.account.clone()));
     let is_asked_for = args.account.is_wanted() || !limits.is_empty();
     if limits.has("pids") {
         let is_no_limit = *limits == Settings::default().with("pids", Some(pids("max")?));
-        return Ok((if is_no_limit && !args.account.is_wanted() { None } else { group(limits) }, false));
+        return Ok((if is_no_limit && !args.account.is_wanted() { None } else { group(limits) }, None));
     }
-    let usual = limits.clone().with("pids", Some(pids(PIDS)?));
+    let most = args.expand.preset.map_or(PIDS, Preset::pids);
+    let usual = limits.clone().with("pids", Some(pids(most)?));
     // The first user namespace does not count root's.
     let can_count = !priv_drop::is_admin() || chain::in_user_namespace();
     if !can_count || cg_set::can_limit(&usual) {
-        return Ok((group(&usual), false));
+        return Ok((group(&usual), None));
     }
-    Ok((if is_asked_for { group(limits) } else { None }, true))
+    Ok((if is_asked_for { group(limits) } else { None }, Some(most)))
+}
+
+/// Fails if a preset limits what only a group does, and none may be made: who typed one word is told which.
+fn check_preset(args: &Args) -> Result<()> {
+    let Some(preset) = args.expand.preset else { return Ok(()) };
+    let limits = &args.limits.0;
+    if limits.is_empty() || cg_set::can_limit(limits) {
+        return Ok(());
+    }
+    let limits: Vec<_> = limits.words().iter().map(|word| word.display().to_string()).collect();
+    let limits = limits.join(" ");
+    let why = format!("it needs a group for {limits}, and none may be made");
+    Err(Error::new(format!("--preset {}", preset.name()), why)
+        .hint(format!("run as root, or in a group that is delegated to you{}", check::TELLS)))
 }
 
 /// The mount namespace is made by those who mount.

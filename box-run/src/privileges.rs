@@ -5,7 +5,7 @@ use std::io::IsTerminal;
 use chain::{Error, Result};
 use priv_drop::{Caps, Seccomp, Settings, Variable};
 
-use crate::{Args, links::PIDS};
+use crate::Args;
 
 /// What a root in a box keeps: podman's list (containers/common, pkg/config/default.go). A root filesystem may need
 /// them to install packages and to change its users; none reaches out of the box.
@@ -17,7 +17,7 @@ const PASSED: [&str; 2] = ["TERM", "LANG"];
 const PASSED_ON_HOST: [&str; 2] = ["PATH", "HOME"];
 
 /// The settings that were given, and the usual ones where nothing was said.
-pub(crate) fn of(args: &Args, is_host: bool, by_namespace: bool) -> Result<Settings> {
+pub(crate) fn of(args: &Args, is_host: bool, by_namespace: Option<&str>) -> Result<Settings> {
     let mut settings = args.privileges.clone();
     let stays_root = settings.user.as_ref().is_none_or(priv_drop::User::is_root);
     let usual = if stays_root { parse(CAPS)? } else { Caps::None };
@@ -36,8 +36,8 @@ pub(crate) fn of(args: &Args, is_host: bool, by_namespace: bool) -> Result<Setti
         Ok(())
     };
     limit("core=0".into())?;
-    if by_namespace {
-        limit(format!("nproc={PIDS}"))?;
+    if let Some(most) = by_namespace {
+        limit(format!("nproc={most}"))?;
     }
     // The keys of the caller's terminal and its job control are for what is started at it.
     settings.new_session |= !(std::io::stdin().is_terminal()
