@@ -25,14 +25,20 @@ pub(crate) fn of(args: &Args, for_chain: bool) -> Result<Links> {
         check_preset(args)?;
     }
     links.extend(group.map(|group| Box::new(group) as _));
-    links.push(Box::new(namespaces(args)?));
+    let inner = links.len();
     let mut details = args.details.clone();
     details.umask.get_or_insert(UMASK);
     let lower = args.layers.directories()?;
     let changes = changes(args);
     let is_host = lower.is_empty();
+    let mut wanted = namespaces(args)?;
     let (place, entries) = if is_host {
         let tree = modes::tree(&args.modes, &changes, &args.allow, &mut details)?;
+        // root-enter runs the next tool from a mount of its own, which an ordinary user may make only in a mount
+        // namespace that is the new user namespace's.
+        if for_chain && tree.over.is_empty() && is_new(&wanted, Kind::User) {
+            wanted = wanted.with_new(Kind::Mnt);
+        }
         for (dir, changes) in tree.over {
             let layers = Layers { lower: vec![dir.clone()], changes, options: args.mount.clone() };
             links.push(Box::new(OvlMount::new(layers, dir).by_fuse(args.layers.fuse)));
@@ -51,6 +57,7 @@ pub(crate) fn of(args: &Args, for_chain: bool) -> Result<Links> {
         // The next tool is the host's.
         details.host_next = true;
     }
+    links.insert(inner, Box::new(made(args, wanted)?));
     links.push(Box::new(RootEnter::new(place, entries).with(details)));
     links.push(Box::new(PrivDrop::new(privileges::of(args, is_host, by_namespace)?)));
     Ok(links)
@@ -92,7 +99,7 @@ fn check_preset(args: &Args) -> Result<()> {
 }
 
 /// The mount namespace is made by those who mount.
-fn namespaces(args: &Args) -> Result<NsEnter> {
+fn namespaces(args: &Args) -> Result<Namespaces> {
     let mut wanted = args.namespaces.ns.clone().unwrap_or_default();
     if let Some(name) = &args.namespaces.hostname {
         if wanted.hostname.is_some() {
@@ -116,14 +123,25 @@ fn namespaces(args: &Args) -> Result<NsEnter> {
             wanted = wanted.with_new(kind);
         }
     }
+    Ok(wanted)
+}
+
+fn made(args: &Args, wanted: Namespaces) -> Result<NsEnter> {
     let init = !args.namespaces.no_init && is_new(&wanted, Kind::Pid);
     let mut supervision = args.supervision.clone();
     if let Some(name) = &args.namespaces.name {
         name.check_free()?;
         supervision.pid_file = Some(name.file()?);
     }
-    let details =
-        ns_enter::Details { made: args.made.clone(), supervision, init, ..ns_enter::Details::default() };
+    // The new root gets its own.
+    let no_proc = wanted.is_new(Kind::Mnt);
+    let details = ns_enter::Details {
+        made: args.made.clone(),
+        supervision,
+        init,
+        no_proc,
+        ..ns_enter::Details::default()
+    };
     Ok(NsEnter::new(wanted).with(details))
 }
 

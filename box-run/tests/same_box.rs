@@ -19,13 +19,14 @@ const LOOK: &str = "
     for file in /sys/fs/cgroup/*/*max /sys/fs/cgroup/*/*quota_us; do echo $file $(busybox cat $file 2>/dev/null); done
     [ -d /usr/share ] || busybox find / -xdev | busybox sort";
 
+const WAYS: [&str; 2] = [
+    "box-run $options -- sh -c \"$0\"",
+    "chain=$(box-run $options --print -- sh -c \"$0\") && eval \"$chain\"",
+];
+
 /// Fused and as the printed chain, each from a shell without a terminal and with one variable.
 fn both_ways(scene: &Scene, options: &str, command: &str) -> [Output; 2] {
-    [
-        "box-run $options -- sh -c \"$0\"",
-        "chain=$(box-run $options --print -- sh -c \"$0\") && eval \"$chain\"",
-    ]
-    .map(|way| {
+    WAYS.map(|way| {
         let mut bash = scene.command("bash");
         let path = bash.get_envs().find_map(|(name, value)| (name == "PATH").then_some(value?.to_owned()));
         bash.env_clear().env("PATH", path.expect("PATH"));
@@ -76,6 +77,35 @@ fn the_printed_chain_makes_the_same_box() {
         let [fused, chain] = outputs.map(|output| described(&output));
         let namespaces = "uts new\nipc new\npid new\nnet new\nmnt new\nuser same\ncgroup new\ntime same\n";
         assert!(fused.starts_with(namespaces), "{options}: {fused}");
+        assert_eq!(fused, chain, "{options}");
+    }
+}
+
+/// The same of an ordinary user, who has no group.
+fn both_ways_as_user(scene: &Scene, options: &str, command: &str) -> [Output; 2] {
+    WAYS.map(|way| {
+        let script = format!("unset _; {way}; exit $?").replace("$options", options);
+        let mut bash = scene.script_as_user(&script.replace("$0", "$COMMAND"));
+        bash.env("COMMAND", command).output().expect("bash")
+    })
+}
+
+#[test]
+fn the_printed_chain_of_an_ordinary_user_makes_the_same_box() {
+    let scene = Scene::new();
+    scene.rootfs("root");
+    for options in [
+        "--root root",
+        "--chdir /",
+        "--chdir / --nice 19",
+        "--chdir / --ns uts=web",
+        "--chdir / --over /opt",
+        "--chdir / --preset agent --rw /srv --nice 19",
+    ] {
+        let outputs = both_ways_as_user(&scene, options, LOOK);
+        assert!(outputs.iter().all(|output| output.status.success()), "{options}: {outputs:?}");
+        let [fused, chain] = outputs.map(|output| described(&output));
+        assert!(fused.starts_with("uts new\n") && fused.contains("user new\n"), "{options}: {fused}");
         assert_eq!(fused, chain, "{options}");
     }
 }
