@@ -96,11 +96,13 @@ fn the_printed_chain_of_an_ordinary_user_makes_the_same_box() {
     scene.rootfs("root");
     for options in [
         "--root root",
+        "--root root --tmp --oom 100",
         "--chdir /",
-        "--chdir / --nice 19",
+        "--chdir / --oom 100 --nice 19",
         "--chdir / --ns uts=web",
         "--chdir / --over /opt",
         "--chdir / --preset agent --rw /srv --nice 19",
+        "--chdir / --preset service",
     ] {
         let outputs = both_ways_as_user(&scene, options, LOOK);
         assert!(outputs.iter().all(|output| output.status.success()), "{options}: {outputs:?}");
