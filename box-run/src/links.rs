@@ -76,10 +76,14 @@ fn counting(args: &Args) -> Result<(Option<CgSet>, Option<&'static str>)> {
     }
     let most = args.expand.preset.map_or(PIDS, Preset::pids);
     let usual = limits.clone().with("pids", Some(pids(most)?));
-    // The first user namespace does not count root's.
-    let can_count = !priv_drop::is_admin() || chain::in_user_namespace();
-    if !can_count || cg_set::can_limit(&usual) {
+    if cg_set::can_limit(&usual) {
         return Ok((group(&usual), None));
+    }
+    if !chain::counts_processes() {
+        let why = "no group may be made, and the kernel counts no processes of root by themselves";
+        return Err(Error::new(format!("--pids {most}"), why).hint(
+            "make the cgroup of this process one that may be written, or add --pids max for no limit",
+        ));
     }
     Ok((if is_asked_for { group(limits) } else { None }, Some(most)))
 }
