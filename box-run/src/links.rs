@@ -6,7 +6,7 @@ use cg_set::{CgSet, Settings};
 use chain::{Error, Links, Result};
 use ns_enter::{Kind, Namespaces, NsEnter, Want};
 use ovl_mount::{Changes, Layers, OvlMount};
-use priv_drop::PrivDrop;
+use priv_drop::{PrivDrop, Seccomp};
 use root_enter::{Details, Entries, Entry, RootEnter};
 
 use crate::{Args, check, modes, place, presets::Preset, privileges};
@@ -53,7 +53,7 @@ pub(crate) fn of(args: &Args, for_chain: bool) -> Result<Links> {
         (place, args.entries.clone())
     };
     if for_chain {
-        check_printable(&entries, &details)?;
+        check_printable(args, &entries, &details)?;
         // The next tool is the host's.
         details.host_next = true;
     }
@@ -165,8 +165,14 @@ fn changes(args: &Args) -> Changes {
 }
 
 /// What the caller has open reaches this program, but not the last tool of a chain: each closes it, and each that
-/// mounts makes a mount namespace, which it is not of. And a program of the host is opened by the last but one.
-fn check_printable(entries: &Entries, details: &Details) -> Result<()> {
+/// mounts makes a mount namespace, which it is not of. A program of the host is opened by the last but one. And a
+/// profile is read by the last, in a root that may have another one under this name.
+fn check_printable(args: &Args, entries: &Entries, details: &Details) -> Result<()> {
+    if let Some(Seccomp::File(path)) = &args.privileges.seccomp {
+        let why = "the last tool of the chain would read it from the new root";
+        return Err(Error::new(format!("--print --seccomp {}", path.display()), why)
+            .hint("use default or strict, or leave out --print"));
+    }
     if details.host_next {
         return Err(Error::new("--print -H", "the last tool of the chain has no such option")
             .hint("bind the program into the box, or leave out --print"));

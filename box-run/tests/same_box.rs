@@ -170,6 +170,7 @@ fn options() -> impl Strategy<Value = String> {
         "--caps chown,kill",
         "--locked",
         "--seccomp none",
+        "--seccomp strict",
         "--seccomp none --allow-new-privs",
         "--landlock ro:/,rw:/dev",
         "--rlimit nofile=100 --rlimit core=1M",
