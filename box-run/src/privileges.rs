@@ -27,6 +27,8 @@ pub(crate) fn of(args: &Args, is_host: bool, by_namespace: Option<&str>) -> Resu
         return Err(Error::new("--allow-new-privs", "the kernel takes no filter without no_new_privs")
             .hint("add --seccomp none, and leave out --landlock"));
     }
+    // The profiles that are our own refuse all calls for keys.
+    settings.new_keyring |= matches!(profile, Seccomp::None | Seccomp::File(_));
     settings.no_new_privs |= !args.allow.allow_new_privs;
     let mut limit = |limit: String| -> Result<()> {
         let (name, _) = limit.split_once('=').unwrap_or_default();
