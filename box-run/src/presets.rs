@@ -41,7 +41,7 @@ impl Preset {
     pub(crate) fn words(self) -> impl Iterator<Item = &'static str> {
         let text = match self {
             Self::Grader => {
-                "--mem=256M --cpu=1 --timeout=10s --rlimit=fsize=64M --rlimit=nofile=64 --new-session --env-clear"
+                "--mem=256M --cpu=1 --timeout=10s --rlimit=fsize=64M --rlimit=nofile=64 --caps=none --new-session --env-clear"
             }
             Self::Build => "--rw=. --nice=5",
             Self::Service => "--allow-net --net-files --caps=net_bind_service --oom=100",

@@ -92,6 +92,9 @@ fn each_preset_is_a_list_of_options_and_makes_a_box() {
             "{preset}"
         );
     }
+    let grader =
+        said(&scene, "box-run --preset grader --root root -- sh -c 'busybox grep Cap[EB] /proc/self/status'");
+    assert_eq!(grader, "CapEff:\t0000000000000000\nCapBnd:\t0000000000000000\n");
     // What is said besides counts here too.
     assert!(
         said(&scene, "box-run --preset grader --root root --mem 64M --print -- true")
