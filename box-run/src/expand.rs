@@ -43,6 +43,11 @@ pub(crate) fn expand(words: Vec<OsString>) -> Result<Words> {
     let command = Args::command().args_override_self(true);
     // What is wrong is told when they are parsed.
     let Ok(typed) = command.clone().try_get_matches_from(&words) else { return plain(words) };
+    // They may have been words of NEXT.
+    let is_given = |id| typed.value_source(id) == Some(ValueSource::CommandLine);
+    if !["preset", "config", "print_config"].into_iter().any(is_given) {
+        return plain(words);
+    }
     let mut all: Vec<OsString> = words.first().cloned().into_iter().collect();
     let mut next = Vec::new();
     if let Some(preset) = typed.get_one::<Preset>("preset") {
