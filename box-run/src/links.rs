@@ -114,6 +114,12 @@ fn namespaces(args: &Args) -> Result<Namespaces> {
     if wanted.wanted.iter().any(|(kind, _)| *kind == Kind::Mnt) {
         return Err(Error::new("--ns mnt", "the box makes its own").hint("leave it out"));
     }
+    if let Some(all @ Want::Join(_)) = &wanted.all {
+        let word = Namespaces { all: Some(all.clone()), ..Namespaces::default() }.word();
+        let why = "those of mounts and of processes, which the box makes itself, are among them";
+        return Err(Error::new(format!("--ns {}", word.display()), why)
+            .hint("name those that it is to join, such as net@PID"));
+    }
     let usual = [
         (Kind::Uts, true),
         (Kind::Ipc, !args.allow.allow_ipc),
