@@ -3,6 +3,8 @@
 use std::io::IsTerminal;
 
 use chain::{Error, Result};
+use nix::unistd::geteuid;
+use ns_enter::{Kind, Namespaces};
 use priv_drop::{Caps, Seccomp, Settings, Variable};
 
 use crate::Args;
@@ -27,6 +29,11 @@ pub(crate) fn of(args: &Args, is_host: bool, by_namespace: Option<&str>) -> Resu
         return Err(Error::new("--allow-new-privs", "the kernel takes no filter without no_new_privs")
             .hint("add --seccomp none, and leave out --landlock"));
     }
+    // Root keeps none of the groups that gave the caller more than root has; where a user namespace was made by an
+    // ordinary user the kernel lets nobody leave them (user_namespaces(7)).
+    if settings.user.is_none() && settings.groups.is_empty() && is_root_of_machine(args) {
+        settings.user = Some(parse("0")?);
+    }
     // The profiles that are our own refuse all calls for keys.
     settings.new_keyring |= matches!(profile, Seccomp::None | Seccomp::File(_));
     settings.no_new_privs |= !args.allow.allow_new_privs;
@@ -48,6 +55,16 @@ pub(crate) fn of(args: &Args, is_host: bool, by_namespace: Option<&str>) -> Resu
     environment(args, is_host, stays_root, &mut settings)?;
     settings.check()?;
     Ok(settings)
+}
+
+/// Root with all rights in the first user namespace, for whom the box makes and joins no other.
+fn is_root_of_machine(args: &Args) -> bool {
+    let is_other =
+        |ns: &Namespaces| ns.all.is_some() || ns.wanted.iter().any(|(kind, _)| *kind == Kind::User);
+    geteuid().is_root()
+        && priv_drop::is_admin()
+        && !chain::in_user_namespace()
+        && !args.namespaces.ns.as_ref().is_some_and(is_other)
 }
 
 fn environment(args: &Args, is_host: bool, stays_root: bool, settings: &mut Settings) -> Result<()> {

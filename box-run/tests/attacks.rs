@@ -193,6 +193,20 @@ fn system_calls_that_open_the_kernel_are_refused() {
 }
 
 #[test]
+fn a_file_of_a_group_of_the_callers_is_not_read() {
+    let scene = Scene::new();
+    scene.tree(".", &[("file", "worked\n")]);
+    // Nobody is the owner, and root in the box keeps no right to read what is another's.
+    std::os::unix::fs::chown(scene.path("file"), Some(7), Some(54_322)).expect("chown");
+    fs::set_permissions(scene.path("file"), fs::Permissions::from_mode(0o040)).expect("chmod");
+    let run = |options: &str| {
+        said(&scene, &format!("setpriv --groups 54322 {HOST} --caps none {options} -- cat file 2>/dev/null"))
+    };
+    assert_eq!(run("--groups 54322"), "worked\n");
+    assert_eq!(run(""), "");
+}
+
+#[test]
 fn a_key_of_the_callers_session_is_not_found() {
     let scene = Scene::new();
     // add_key(2) to a session keyring of its own, and KEYCTL_SEARCH there.
