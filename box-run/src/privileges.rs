@@ -3,7 +3,10 @@
 use std::io::IsTerminal;
 
 use chain::{Error, Result};
-use nix::unistd::geteuid;
+use nix::{
+    sys::resource::{Resource, getrlimit},
+    unistd::geteuid,
+};
 use ns_enter::{Kind, Namespaces};
 use priv_drop::{Caps, Seccomp, Settings, Variable};
 
@@ -44,7 +47,11 @@ pub(crate) fn of(args: &Args, is_host: bool, by_namespace: Option<&str>) -> Resu
         }
         Ok(())
     };
-    limit("core=0".into())?;
+    // Not 0: where core_pattern is a program, the kernel gives it the memory whatever the limit, but for this value
+    // (coredump_pipe() of fs/coredump.c). A file of one byte is never written. What is 0 already stays, as only root
+    // may raise it.
+    let is_none = getrlimit(Resource::RLIMIT_CORE).is_ok_and(|(_, hard)| hard == 0);
+    limit(format!("core={}", u8::from(!is_none)))?;
     if let Some(most) = by_namespace {
         limit(format!("nproc={most}"))?;
     }

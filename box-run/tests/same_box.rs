@@ -123,7 +123,7 @@ fn print_shows_the_chain_as_one_would_type_it() {
         "cg-set mem=4M pids=1024 -- ns-enter --init uts=web,ipc,net,cgroup,pid -- ovl-mount -l root --tmp /mnt -- \
          root-enter --host-next --umask 022 --bind 'a b:/c' /mnt -- \
          priv-drop --user=0 --caps=chown,dac_override,fowner,fsetid,kill,setgid,setuid,setpcap,net_bind_service,sys_chroot,setfcap \
-         --no-new-privs --seccomp=default --rlimit=core=0 --env-clear --env-pass=TERM --env-pass=LANG \
+         --no-new-privs --seccomp=default --rlimit=core=1 --env-clear --env-pass=TERM --env-pass=LANG \
          --env=PATH=/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin --env=HOME=/root --new-session -- \
          sh -c 'echo $HOME'\n",
     );
