@@ -10,6 +10,7 @@ use clap::{
 };
 use ns_enter::{Made, Namespaces, Supervision};
 use ovl_mount::{MemorySize, MountOptions};
+use priv_drop::{Caps, Seccomp};
 use root_enter::{Details, Entries};
 
 use crate::{
@@ -47,7 +48,7 @@ pub struct Args {
     #[arg(long, requires = "check")]
     json: bool,
     #[command(flatten)]
-    expand: Expand,
+    pub(crate) expand: Expand,
     #[command(flatten)]
     pub(crate) layers: LayerArgs,
     #[command(flatten)]
@@ -196,7 +197,7 @@ impl Tool for Args {
         let operands = Operands::split(std::mem::take(&mut self.words), |_, _| false)?;
         let next = if operands.next.is_empty() { vec!["sh".into()] } else { operands.next };
         let mut options = std::mem::take(&mut self.options);
-        options.notes = self.allow.notes();
+        options.notes = self.notes();
         if self.print {
             let links = links::of(&self, true)?;
             let text = print::chain(&links, &options, &next)?;
@@ -206,30 +207,48 @@ impl Tool for Args {
     }
 }
 
-impl Loosened {
-    /// What each of them opens, for a dry run.
+impl Args {
+    /// What is loosened, for a dry run: what each of these opens.
     fn notes(&self) -> Vec<String> {
+        let Self { allow, details, privileges, .. } = self;
         let notes = [
             (
-                self.allow_net,
+                allow.allow_net,
                 "--allow-net: the command uses the caller's network, and its abstract unix sockets",
             ),
             (
-                self.allow_ipc,
+                allow.allow_ipc,
                 "--allow-ipc: the command shares the caller's message queues, semaphores and memory",
             ),
-            (self.allow_cgroup, "--allow-cgroup: the command sees the names of the caller's groups"),
+            (allow.allow_cgroup, "--allow-cgroup: the command sees the names of the caller's groups"),
             (
-                self.allow_new_privs,
+                allow.allow_new_privs,
                 "--allow-new-privs: setuid programs and file capabilities give privileges",
             ),
             (
-                self.allow_env,
+                allow.allow_env,
                 "--allow-env: the command gets the caller's environment, and what is secret in it",
             ),
-            (self.allow_secrets, "--allow-secrets: keys and passwords are shown where their directories are"),
+            (
+                allow.allow_secrets,
+                "--allow-secrets: keys and passwords are shown where their directories are",
+            ),
+            (
+                privileges.caps == Some(Caps::All),
+                "--caps all: the command keeps all capabilities of the caller",
+            ),
+            (
+                privileges.seccomp == Some(Seccomp::None),
+                "--seccomp none: the command may use all system calls",
+            ),
+            (details.suid, "--suid: setuid programs of the root and of what is bound work"),
+            (details.device_files, "--device-files: device files of the root and of what is bound work"),
+            (details.proc_full, "--proc-full: what in /proc is the machine's is shown, and can be written"),
         ];
-        notes.into_iter().filter(|(given, _)| *given).map(|(_, note)| format!("loosened: {note}")).collect()
+        let notes = notes.into_iter().filter(|(given, _)| *given).map(|(_, note)| note.to_owned());
+        let joined = self.namespaces.ns.iter().flat_map(Namespaces::joined);
+        let joined = joined.map(|word| format!("--ns {word}: the command is in that namespace with others"));
+        notes.chain(joined).map(|note| format!("loosened: {note}")).collect()
     }
 }
 

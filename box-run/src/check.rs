@@ -26,6 +26,17 @@ struct Line {
     remedy: Option<String>,
 }
 
+/// What an error that this table explains ends with.
+pub(crate) const TELLS: &str = "; box-run --check tells what this user can have";
+
+/// Each by its name.
+const PRESETS: [(&str, &str); 4] = [
+    ("preset grader", "grader"),
+    ("preset build", "build"),
+    ("preset service", "service"),
+    ("preset agent", "agent"),
+];
+
 /// Prints the table; 0 if the box can be made that is made without any option, else 1.
 pub(crate) fn check(json: bool) -> Result<u8> {
     let lines = lines()?;
@@ -52,6 +63,9 @@ fn lines() -> Result<Vec<Line>> {
         tried("user namespaces", "they can be made", &["--chdir", "/", "--ns", "user"])?,
     ];
     lines.extend(["mem", "swap", "cpu", "pids", "io.weight", "cpus"].map(limit));
+    for (what, preset) in PRESETS {
+        lines.push(tried(what, "it can be made", &["--chdir", "/", "--preset", preset])?);
+    }
     lines.push(landlock());
     lines.push(seccomp());
     lines.push(id_mapped());
@@ -72,6 +86,7 @@ fn tried(what: &'static str, detail: &str, options: &[&str]) -> Result<Line> {
     let run = own.output().doing(|| format!("try {what}"))?;
     let error = String::from_utf8_lossy(&run.stderr).trim().to_owned();
     let error = error.strip_prefix("/proc/self/exe: ").or(error.strip_prefix("box-run: ")).unwrap_or(&error);
+    let error = error.strip_suffix(TELLS).unwrap_or(error);
     let has = run.status.success();
     Ok(Line { what, has, detail: if has { detail.into() } else { error.into() }, remedy: None })
 }
@@ -135,7 +150,7 @@ fn id_mapped() -> Line {
 
 /// Ranges for `--ns user=auto`.
 fn subordinate_ids() -> Line {
-    let user = nix::unistd::User::from_uid(geteuid()).ok().flatten().map(|user| user.name);
+    let user = ns_enter::user_name(geteuid().as_raw());
     let own = |file: &str| {
         let text = fs::read_to_string(file).unwrap_or_default();
         let names = [user.clone().unwrap_or_default(), geteuid().to_string()];

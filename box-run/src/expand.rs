@@ -14,7 +14,7 @@ use crate::{Args, presets::Preset};
 pub(crate) struct Expand {
     /// The options of a kind of box: grader, build, service, agent; what is said besides counts
     #[arg(long, value_name = "NAME", value_enum, hide_possible_values = true)]
-    preset: Option<Preset>,
+    pub(crate) preset: Option<Preset>,
     /// Options from this file, in TOML; what is said besides counts; may be repeated
     #[arg(long, value_name = "FILE")]
     config: Vec<PathBuf>,
@@ -43,10 +43,18 @@ pub(crate) fn expand(words: Vec<OsString>) -> Result<Words> {
     let command = Args::command().args_override_self(true);
     // What is wrong is told when they are parsed.
     let Ok(typed) = command.clone().try_get_matches_from(&words) else { return plain(words) };
+    // They may have been words of NEXT.
+    let is_given = |id| typed.value_source(id) == Some(ValueSource::CommandLine);
+    if !["preset", "config", "print_config"].into_iter().any(is_given) {
+        return plain(words);
+    }
     let mut all: Vec<OsString> = words.first().cloned().into_iter().collect();
     let mut next = Vec::new();
     if let Some(preset) = typed.get_one::<Preset>("preset") {
         all.extend(preset.words().map(OsString::from));
+        if typed.get_flag("print_config") {
+            all.push(format!("--pids={}", preset.pids()).into());
+        }
     }
     for file in typed.get_many::<PathBuf>("config").into_iter().flatten() {
         let doing = || format!("--config {}", file.display());

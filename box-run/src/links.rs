@@ -6,10 +6,10 @@ use cg_set::{CgSet, Settings};
 use chain::{Error, Links, Result};
 use ns_enter::{Kind, Namespaces, NsEnter, Want};
 use ovl_mount::{Changes, Layers, OvlMount};
-use priv_drop::PrivDrop;
+use priv_drop::{PrivDrop, Seccomp};
 use root_enter::{Details, Entries, Entry, RootEnter};
 
-use crate::{Args, modes, place, privileges};
+use crate::{Args, check, modes, place, presets::Preset, privileges};
 
 /// Processes and threads at once.
 pub(crate) const PIDS: &str = "1024";
@@ -21,15 +21,24 @@ const UMASK: u32 = 0o022;
 pub(crate) fn of(args: &Args, for_chain: bool) -> Result<Links> {
     let mut links: Links = Vec::new();
     let (group, by_namespace) = counting(args)?;
+    if !for_chain {
+        check_preset(args)?;
+    }
     links.extend(group.map(|group| Box::new(group) as _));
-    links.push(Box::new(namespaces(args)?));
+    let inner = links.len();
     let mut details = args.details.clone();
     details.umask.get_or_insert(UMASK);
     let lower = args.layers.directories()?;
     let changes = changes(args);
     let is_host = lower.is_empty();
+    let mut wanted = namespaces(args)?;
     let (place, entries) = if is_host {
         let tree = modes::tree(&args.modes, &changes, &args.allow, &mut details)?;
+        // root-enter runs the next tool from a mount of its own, which an ordinary user may make only in a mount
+        // namespace that is the new user namespace's.
+        if for_chain && tree.over.is_empty() && is_new(&wanted, Kind::User) {
+            wanted = wanted.with_new(Kind::Mnt);
+        }
         for (dir, changes) in tree.over {
             let layers = Layers { lower: vec![dir.clone()], changes, options: args.mount.clone() };
             links.push(Box::new(OvlMount::new(layers, dir).by_fuse(args.layers.fuse)));
@@ -44,37 +53,57 @@ pub(crate) fn of(args: &Args, for_chain: bool) -> Result<Links> {
         (place, args.entries.clone())
     };
     if for_chain {
-        check_printable(&entries, &details)?;
+        check_printable(args, &entries, &details)?;
         // The next tool is the host's.
         details.host_next = true;
     }
+    links.insert(inner, Box::new(made(args, wanted)?));
     links.push(Box::new(RootEnter::new(place, entries).with(details)));
     links.push(Box::new(PrivDrop::new(privileges::of(args, is_host, by_namespace)?)));
     Ok(links)
 }
 
-/// The group with what the command is held to, and whether its processes are counted by the user namespace: where no
+/// The group with what the command is held to; and how many processes the user namespace is to count, where no
 /// group may be made, and none was asked for, or one without this limit.
-fn counting(args: &Args) -> Result<(Option<CgSet>, bool)> {
+fn counting(args: &Args) -> Result<(Option<CgSet>, Option<&'static str>)> {
     let limits = &args.limits.0;
     let pids = |value| Settings::value_of("pids")(value).map_err(|why| Error::new("pids", why));
     let group = |limits: &Settings| Some(CgSet::transient(limits.clone()).told(args.account.clone()));
     let is_asked_for = args.account.is_wanted() || !limits.is_empty();
     if limits.has("pids") {
         let is_no_limit = *limits == Settings::default().with("pids", Some(pids("max")?));
-        return Ok((if is_no_limit && !args.account.is_wanted() { None } else { group(limits) }, false));
+        return Ok((if is_no_limit && !args.account.is_wanted() { None } else { group(limits) }, None));
     }
-    let usual = limits.clone().with("pids", Some(pids(PIDS)?));
-    // The first user namespace does not count root's.
-    let can_count = !priv_drop::is_admin() || chain::in_user_namespace();
-    if !can_count || cg_set::can_limit(&usual) {
-        return Ok((group(&usual), false));
+    let most = args.expand.preset.map_or(PIDS, Preset::pids);
+    let usual = limits.clone().with("pids", Some(pids(most)?));
+    if cg_set::can_limit(&usual) {
+        return Ok((group(&usual), None));
     }
-    Ok((if is_asked_for { group(limits) } else { None }, true))
+    if !chain::counts_processes() {
+        let why = "no group may be made, and the kernel counts no processes of root by themselves";
+        return Err(Error::new(format!("--pids {most}"), why).hint(
+            "make the cgroup of this process one that may be written, or add --pids max for no limit",
+        ));
+    }
+    Ok((if is_asked_for { group(limits) } else { None }, Some(most)))
+}
+
+/// Fails if a preset limits what only a group does, and none may be made: who typed one word is told which.
+fn check_preset(args: &Args) -> Result<()> {
+    let Some(preset) = args.expand.preset else { return Ok(()) };
+    let limits = &args.limits.0;
+    if limits.is_empty() || cg_set::can_limit(limits) {
+        return Ok(());
+    }
+    let limits: Vec<_> = limits.words().iter().map(|word| word.display().to_string()).collect();
+    let limits = limits.join(" ");
+    let why = format!("it needs a group for {limits}, and none may be made");
+    Err(Error::new(format!("--preset {}", preset.name()), why)
+        .hint(format!("run as root, or in a group that is delegated to you{}", check::TELLS)))
 }
 
 /// The mount namespace is made by those who mount.
-fn namespaces(args: &Args) -> Result<NsEnter> {
+fn namespaces(args: &Args) -> Result<Namespaces> {
     let mut wanted = args.namespaces.ns.clone().unwrap_or_default();
     if let Some(name) = &args.namespaces.hostname {
         if wanted.hostname.is_some() {
@@ -84,6 +113,12 @@ fn namespaces(args: &Args) -> Result<NsEnter> {
     }
     if wanted.wanted.iter().any(|(kind, _)| *kind == Kind::Mnt) {
         return Err(Error::new("--ns mnt", "the box makes its own").hint("leave it out"));
+    }
+    if let Some(all @ Want::Join(_)) = &wanted.all {
+        let word = Namespaces { all: Some(all.clone()), ..Namespaces::default() }.word();
+        let why = "those of mounts and of processes, which the box makes itself, are among them";
+        return Err(Error::new(format!("--ns {}", word.display()), why)
+            .hint("name those that it is to join, such as net@PID"));
     }
     let usual = [
         (Kind::Uts, true),
@@ -98,14 +133,25 @@ fn namespaces(args: &Args) -> Result<NsEnter> {
             wanted = wanted.with_new(kind);
         }
     }
+    Ok(wanted)
+}
+
+fn made(args: &Args, wanted: Namespaces) -> Result<NsEnter> {
     let init = !args.namespaces.no_init && is_new(&wanted, Kind::Pid);
     let mut supervision = args.supervision.clone();
     if let Some(name) = &args.namespaces.name {
         name.check_free()?;
         supervision.pid_file = Some(name.file()?);
     }
-    let details =
-        ns_enter::Details { made: args.made.clone(), supervision, init, ..ns_enter::Details::default() };
+    // The new root gets its own.
+    let no_proc = wanted.is_new(Kind::Mnt);
+    let details = ns_enter::Details {
+        made: args.made.clone(),
+        supervision,
+        init,
+        no_proc,
+        ..ns_enter::Details::default()
+    };
     Ok(NsEnter::new(wanted).with(details))
 }
 
@@ -125,8 +171,14 @@ fn changes(args: &Args) -> Changes {
 }
 
 /// What the caller has open reaches this program, but not the last tool of a chain: each closes it, and each that
-/// mounts makes a mount namespace, which it is not of. And a program of the host is opened by the last but one.
-fn check_printable(entries: &Entries, details: &Details) -> Result<()> {
+/// mounts makes a mount namespace, which it is not of. A program of the host is opened by the last but one. And a
+/// profile is read by the last, in a root that may have another one under this name.
+fn check_printable(args: &Args, entries: &Entries, details: &Details) -> Result<()> {
+    if let Some(Seccomp::File(path)) = &args.privileges.seccomp {
+        let why = "the last tool of the chain would read it from the new root";
+        return Err(Error::new(format!("--print --seccomp {}", path.display()), why)
+            .hint("use default or strict, or leave out --print"));
+    }
     if details.host_next {
         return Err(Error::new("--print -H", "the last tool of the chain has no such option")
             .hint("bind the program into the box, or leave out --print"));

@@ -1,5 +1,7 @@
 //! Lists of options for what boxes are often made for.
 
+use crate::links::PIDS;
+
 /// A kind of box.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, clap::ValueEnum)]
 pub(crate) enum Preset {
@@ -14,15 +16,36 @@ pub(crate) enum Preset {
 }
 
 impl Preset {
+    /// Its name, as it is typed.
+    pub(crate) fn name(self) -> &'static str {
+        match self {
+            Self::Grader => "grader",
+            Self::Build => "build",
+            Self::Service => "service",
+            Self::Agent => "agent",
+        }
+    }
+
+    /// Processes and threads at once where nothing else is said. Not one of the options: it is kept without a group
+    /// too, as the usual number is.
+    pub(crate) fn pids(self) -> &'static str {
+        match self {
+            Self::Grader => "64",
+            Self::Build => "4096",
+            Self::Service => PIDS,
+            Self::Agent => "512",
+        }
+    }
+
     /// The options that it stands for.
     pub(crate) fn words(self) -> impl Iterator<Item = &'static str> {
         let text = match self {
             Self::Grader => {
-                "--mem=256M --cpu=1 --pids=64 --timeout=10s --rlimit=fsize=64M --rlimit=nofile=64 --new-session --env-clear"
+                "--mem=256M --cpu=1 --timeout=10s --rlimit=fsize=64M --rlimit=nofile=64 --caps=none --new-session --env-clear"
             }
-            Self::Build => "--rw=. --pids=4096 --nice=5",
+            Self::Build => "--rw=. --nice=5",
             Self::Service => "--allow-net --net-files --caps=net_bind_service --oom=100",
-            Self::Agent => "--rw=. --pids=512 --rlimit=fsize=4G --rlimit=nofile=1024 --nice=5 --new-session",
+            Self::Agent => "--rw=. --rlimit=fsize=4G --rlimit=nofile=1024 --nice=5 --new-session",
         };
         text.split(' ')
     }

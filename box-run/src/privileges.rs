@@ -3,9 +3,14 @@
 use std::io::IsTerminal;
 
 use chain::{Error, Result};
+use nix::{
+    sys::resource::{Resource, getrlimit},
+    unistd::geteuid,
+};
+use ns_enter::{Kind, Namespaces};
 use priv_drop::{Caps, Seccomp, Settings, Variable};
 
-use crate::{Args, links::PIDS};
+use crate::Args;
 
 /// What a root in a box keeps: podman's list (containers/common, pkg/config/default.go). A root filesystem may need
 /// them to install packages and to change its users; none reaches out of the box.
@@ -17,7 +22,7 @@ const PASSED: [&str; 2] = ["TERM", "LANG"];
 const PASSED_ON_HOST: [&str; 2] = ["PATH", "HOME"];
 
 /// The settings that were given, and the usual ones where nothing was said.
-pub(crate) fn of(args: &Args, is_host: bool, by_namespace: bool) -> Result<Settings> {
+pub(crate) fn of(args: &Args, is_host: bool, by_namespace: Option<&str>) -> Result<Settings> {
     let mut settings = args.privileges.clone();
     let stays_root = settings.user.as_ref().is_none_or(priv_drop::User::is_root);
     let usual = if stays_root { parse(CAPS)? } else { Caps::None };
@@ -27,6 +32,13 @@ pub(crate) fn of(args: &Args, is_host: bool, by_namespace: bool) -> Result<Setti
         return Err(Error::new("--allow-new-privs", "the kernel takes no filter without no_new_privs")
             .hint("add --seccomp none, and leave out --landlock"));
     }
+    // Root keeps none of the groups that gave the caller more than root has; where a user namespace was made by an
+    // ordinary user the kernel lets nobody leave them (user_namespaces(7)).
+    if settings.user.is_none() && settings.groups.is_empty() && is_root_of_machine(args) {
+        settings.user = Some(parse("0")?);
+    }
+    // The profiles that are our own refuse all calls for keys.
+    settings.new_keyring |= matches!(profile, Seccomp::None | Seccomp::File(_));
     settings.no_new_privs |= !args.allow.allow_new_privs;
     let mut limit = |limit: String| -> Result<()> {
         let (name, _) = limit.split_once('=').unwrap_or_default();
@@ -35,9 +47,13 @@ pub(crate) fn of(args: &Args, is_host: bool, by_namespace: bool) -> Result<Setti
         }
         Ok(())
     };
-    limit("core=0".into())?;
-    if by_namespace {
-        limit(format!("nproc={PIDS}"))?;
+    // Not 0: where core_pattern is a program, the kernel gives it the memory whatever the limit, but for this value
+    // (coredump_pipe() of fs/coredump.c). A file of one byte is never written. What is 0 already stays, as only root
+    // may raise it.
+    let is_none = getrlimit(Resource::RLIMIT_CORE).is_ok_and(|(_, hard)| hard == 0);
+    limit(format!("core={}", u8::from(!is_none)))?;
+    if let Some(most) = by_namespace {
+        limit(format!("nproc={most}"))?;
     }
     // The keys of the caller's terminal and its job control are for what is started at it.
     settings.new_session |= !(std::io::stdin().is_terminal()
@@ -46,6 +62,16 @@ pub(crate) fn of(args: &Args, is_host: bool, by_namespace: bool) -> Result<Setti
     environment(args, is_host, stays_root, &mut settings)?;
     settings.check()?;
     Ok(settings)
+}
+
+/// Root with all rights in the first user namespace, for whom the box makes and joins no other.
+fn is_root_of_machine(args: &Args) -> bool {
+    let is_other =
+        |ns: &Namespaces| ns.all.is_some() || ns.wanted.iter().any(|(kind, _)| *kind == Kind::User);
+    geteuid().is_root()
+        && priv_drop::is_admin()
+        && !chain::in_user_namespace()
+        && !args.namespaces.ns.as_ref().is_some_and(is_other)
 }
 
 fn environment(args: &Args, is_host: bool, stays_root: bool, settings: &mut Settings) -> Result<()> {

@@ -194,6 +194,37 @@ fn system_calls_that_open_the_kernel_are_refused() {
 }
 
 #[test]
+fn a_file_of_a_group_of_the_callers_is_not_read() {
+    let scene = Scene::new();
+    scene.tree(".", &[("file", "worked\n")]);
+    // Nobody is the owner, and root in the box keeps no right to read what is another's.
+    std::os::unix::fs::chown(scene.path("file"), Some(7), Some(54_322)).expect("chown");
+    fs::set_permissions(scene.path("file"), fs::Permissions::from_mode(0o040)).expect("chmod");
+    let run = |options: &str| {
+        said(&scene, &format!("setpriv --groups 54322 {HOST} --caps none {options} -- cat file 2>/dev/null"))
+    };
+    assert_eq!(run("--groups 54322"), "worked\n");
+    assert_eq!(run(""), "");
+}
+
+#[test]
+fn a_key_of_the_callers_session_is_not_found() {
+    let scene = Scene::new();
+    // add_key(2) to a session keyring of its own, and KEYCTL_SEARCH there.
+    let with_key = "perl -e 'syscall(250, 1, 0) >= 0 && syscall(248, my $t = \"user\", my $n = \"chainbox-test\", my $s = \"secret\", 6, -3) >= 0 or die $!; exec @ARGV'";
+    let attack = "perl -e 'print syscall(250, 10, -3, my $t = \"user\", my $n = \"chainbox-test\", 0) >= 0 ? \"worked\\n\" : \"refused\\n\"'";
+    assert_eq!(said(&scene, &format!("{with_key} {attack}")), "worked\n");
+    assert_eq!(said(&scene, &format!("{with_key} priv-drop -- {attack}")), "worked\n");
+    for options in ["", "--seccomp none", "--seccomp none --allow-new-privs --caps all"] {
+        assert_eq!(
+            said(&scene, &format!("{with_key} {HOST} {options} -- {attack}")),
+            "refused\n",
+            "{options}"
+        );
+    }
+}
+
+#[test]
 fn nothing_is_mounted() {
     let scene = Scene::new();
     works_only_with(&scene, HOST, "--caps all --seccomp none", "mount -t tmpfs none /mnt && echo worked");

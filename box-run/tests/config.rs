@@ -92,11 +92,45 @@ fn each_preset_is_a_list_of_options_and_makes_a_box() {
             "{preset}"
         );
     }
+    let grader =
+        said(&scene, "box-run --preset grader --root root -- sh -c 'busybox grep Cap[EB] /proc/self/status'");
+    assert_eq!(grader, "CapEff:\t0000000000000000\nCapBnd:\t0000000000000000\n");
     // What is said besides counts here too.
     assert!(
         said(&scene, "box-run --preset grader --root root --mem 64M --print -- true")
             .starts_with("cg-set mem=64M cpu=1 ")
     );
+}
+
+#[test]
+fn a_preset_that_limits_processes_alone_needs_no_group() {
+    let scene = Scene::new();
+    scene.rootfs("root");
+    let run = |options: &str| {
+        let output = scene
+            .script_as_user(&format!("box-run {options} -- busybox sh -c 'ulimit -u'"))
+            .output()
+            .expect("bash");
+        String::from_utf8_lossy(&output.stdout).into_owned() + &String::from_utf8_lossy(&output.stderr)
+    };
+    for (options, seen) in [
+        ("--chdir / --preset agent --rw bin --nice 19", "512\n"),
+        ("--chdir / --preset build --rw bin --nice 19", "4096\n"),
+        ("--chdir / --preset agent --rw bin --nice 19 --rlimit nproc=40", "40\n"),
+        (
+            "--preset grader --root root",
+            "box-run: --preset grader: it needs a group for mem=256M cpu=1, and none may be made; run as root, or in a \
+             group that is delegated to you; box-run --check tells what this user can have\n",
+        ),
+    ] {
+        assert_eq!(run(options), seen, "{options}");
+    }
+    let check = scene.script_as_user("box-run --check").output().expect("bash");
+    let check = String::from_utf8_lossy(&check.stdout).into_owned();
+    for (preset, here) in [("service", " yes "), ("grader", " no ")] {
+        let line = check.lines().find(|line| line.starts_with(&format!("preset {preset}")));
+        assert!(line.is_some_and(|line| line.contains(here)), "{preset}: {check}");
+    }
 }
 
 #[test]

@@ -19,13 +19,14 @@ const LOOK: &str = "
     for file in /sys/fs/cgroup/*/*max /sys/fs/cgroup/*/*quota_us; do echo $file $(busybox cat $file 2>/dev/null); done
     [ -d /usr/share ] || busybox find / -xdev | busybox sort";
 
+const WAYS: [&str; 2] = [
+    "box-run $options -- sh -c \"$0\"",
+    "chain=$(box-run $options --print -- sh -c \"$0\") && eval \"$chain\"",
+];
+
 /// Fused and as the printed chain, each from a shell without a terminal and with one variable.
 fn both_ways(scene: &Scene, options: &str, command: &str) -> [Output; 2] {
-    [
-        "box-run $options -- sh -c \"$0\"",
-        "chain=$(box-run $options --print -- sh -c \"$0\") && eval \"$chain\"",
-    ]
-    .map(|way| {
+    WAYS.map(|way| {
         let mut bash = scene.command("bash");
         let path = bash.get_envs().find_map(|(name, value)| (name == "PATH").then_some(value?.to_owned()));
         bash.env_clear().env("PATH", path.expect("PATH"));
@@ -80,6 +81,37 @@ fn the_printed_chain_makes_the_same_box() {
     }
 }
 
+/// The same of an ordinary user, who has no group.
+fn both_ways_as_user(scene: &Scene, options: &str, command: &str) -> [Output; 2] {
+    WAYS.map(|way| {
+        let script = format!("unset _; {way}; exit $?").replace("$options", options);
+        let mut bash = scene.script_as_user(&script.replace("$0", "$COMMAND"));
+        bash.env("COMMAND", command).output().expect("bash")
+    })
+}
+
+#[test]
+fn the_printed_chain_of_an_ordinary_user_makes_the_same_box() {
+    let scene = Scene::new();
+    scene.rootfs("root");
+    for options in [
+        "--root root",
+        "--root root --tmp --oom 100",
+        "--chdir /",
+        "--chdir / --oom 100 --nice 19",
+        "--chdir / --ns uts=web",
+        "--chdir / --over /opt",
+        "--chdir / --preset agent --rw /srv --nice 19",
+        "--chdir / --preset service",
+    ] {
+        let outputs = both_ways_as_user(&scene, options, LOOK);
+        assert!(outputs.iter().all(|output| output.status.success()), "{options}: {outputs:?}");
+        let [fused, chain] = outputs.map(|output| described(&output));
+        assert!(fused.starts_with("uts new\n") && fused.contains("user new\n"), "{options}: {fused}");
+        assert_eq!(fused, chain, "{options}");
+    }
+}
+
 #[test]
 fn print_shows_the_chain_as_one_would_type_it() {
     let scene = Scene::new();
@@ -90,8 +122,8 @@ fn print_shows_the_chain_as_one_would_type_it() {
     run.stdout(
         "cg-set mem=4M pids=1024 -- ns-enter --init uts=web,ipc,net,cgroup,pid -- ovl-mount -l root --tmp /mnt -- \
          root-enter --host-next --umask 022 --bind 'a b:/c' /mnt -- \
-         priv-drop --caps=chown,dac_override,fowner,fsetid,kill,setgid,setuid,setpcap,net_bind_service,sys_chroot,setfcap \
-         --no-new-privs --seccomp=default --rlimit=core=0 --env-clear --env-pass=TERM --env-pass=LANG \
+         priv-drop --user=0 --caps=chown,dac_override,fowner,fsetid,kill,setgid,setuid,setpcap,net_bind_service,sys_chroot,setfcap \
+         --no-new-privs --seccomp=default --rlimit=core=1 --env-clear --env-pass=TERM --env-pass=LANG \
          --env=PATH=/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin --env=HOME=/root --new-session -- \
          sh -c 'echo $HOME'\n",
     );
@@ -138,6 +170,7 @@ fn options() -> impl Strategy<Value = String> {
         "--caps chown,kill",
         "--locked",
         "--seccomp none",
+        "--seccomp strict",
         "--seccomp none --allow-new-privs",
         "--landlock ro:/,rw:/dev",
         "--rlimit nofile=100 --rlimit core=1M",

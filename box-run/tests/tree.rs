@@ -201,10 +201,24 @@ fn who_is_root_without_the_rights_of_root_has_a_box_too() {
         scene.script_as_user(&format!("ns-enter user,mnt -- {run} '{look}'")).assert().success();
     // It is in the user namespace that it came from, where its processes are counted.
     in_namespace.stderr("").stdout(format!("0\n 0 {ORDINARY_USER} 1\n1024\n"));
-    let without = format!("priv-drop --caps chown,setfcap,setuid,setgid -- {run} '{look}'");
-    let output = scene.script(&without).output().expect("bash");
+    let caps = "priv-drop --caps chown,dac_override,setfcap,setuid,setgid";
+    let output = scene.script(&format!("{caps} -- {run} '{look}'")).output().expect("bash");
     let seen = String::from_utf8_lossy(&output.stdout).into_owned();
     assert!(seen.starts_with("0\n 0 0 1\n"), "{seen} {}", String::from_utf8_lossy(&output.stderr));
+    // They are counted for it as well, or there is no box.
+    let many = "trap \"set -- /proc/[0-9]*; echo \\$#\" EXIT; i=0; \
+                while [ $i -lt 1100 ]; do sleep 1000 & i=$((i+1)); done";
+    let output = scene.script(&format!("{caps} -- {run} '{many}'")).output().expect("bash");
+    let seen = String::from_utf8_lossy(&output.stdout).into_owned();
+    let count: u32 = seen.trim().parse().unwrap_or(u32::MAX);
+    assert!((900..=1024).contains(&count), "{seen} {}", String::from_utf8_lossy(&output.stderr));
+    let read_only = "for dir in $(cut -d\" \" -f5 /proc/self/mountinfo | grep ^/sys/fs/cgroup); do mount -o remount,bind,ro $dir; done";
+    let script =
+        format!("ns-enter mnt -- bash -c '{read_only}; exec {caps} -- box-run --root root -- echo ran'");
+    scene.script(&script).assert().code(125).stdout("").stderr(
+        "box-run: --pids 1024: no group may be made, and the kernel counts no processes of root by themselves; \
+         make the cgroup of this process one that may be written, or add --pids max for no limit\n",
+    );
 }
 
 #[test]

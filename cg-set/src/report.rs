@@ -50,9 +50,12 @@ impl Account {
         };
         let mut open = OpenOptions::new();
         open.write(true).create(true).truncate(true);
-        open.custom_flags((OFlag::O_NONBLOCK | OFlag::O_NOCTTY).bits());
+        // Where a box may write, it may leave a link to a file that the next caller can overwrite.
+        open.custom_flags((OFlag::O_NONBLOCK | OFlag::O_NOCTTY | OFlag::O_NOFOLLOW).bits());
         let file = open.open(path).doing(|| format!("--report {}", path.display()));
-        let file = file.remedy(Errno::ENXIO, "nobody reads it")?;
+        let file = file
+            .remedy(Errno::ENXIO, "nobody reads it")
+            .remedy(Errno::ELOOP, "it is a link, which is not followed; name the file itself")?;
         Ok(Open { report: true, file: Some((path.to_owned(), file)), stat: self.stat })
     }
 }

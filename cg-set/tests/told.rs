@@ -191,6 +191,20 @@ fn a_report_is_written_though_nobody_can_be_told_on_stderr() {
 }
 
 #[test]
+fn a_report_does_not_go_where_a_link_leads() {
+    let scene = Scene::new();
+    scene.tree(".", &[("other", "text\n")]);
+    std::os::unix::fs::symlink("other", scene.path("report")).expect("symlink");
+    let run =
+        scene.tool("cg-set").args(["--report", "report", "pids=5", "--", "echo", "ran"]).assert().code(125);
+    run.stdout("").stderr(
+        "cg-set: --report report: Too many levels of symbolic links; it is a link, which is not followed; \
+         name the file itself\n",
+    );
+    assert_eq!(std::fs::read_to_string(scene.path("other")).expect("read"), "text\n");
+}
+
+#[test]
 fn a_command_that_did_not_run_has_neither_status_nor_signal() {
     let scene = Scene::new();
     let report = report(&scene, &["pids=5", "--", "no-such-command"]);

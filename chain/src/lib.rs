@@ -19,6 +19,7 @@
 //! | `kernel_log.rs` | what the kernel says only in its log |
 //! | `mount.rs` | mounts by descriptor |
 //! | `idmap.rs` | a map of owners for a mount |
+//! | `counted.rs` | whether a user's processes are counted |
 //! | `cgroups.rs` | the groups that a process is in |
 //! | `modes.rs` | files with the modes that are written |
 //! | `mountinfo.rs` | the list of mounts that the kernel gives |
@@ -30,6 +31,7 @@
 pub mod cgroups;
 mod channel;
 mod cli;
+mod counted;
 mod error;
 mod idmap;
 mod init;
@@ -53,6 +55,7 @@ pub mod xattr;
 pub use cli::{
     Job, Operands, Options, Tool, Words, descriptor, json, main, note, parse, print, print_bytes, text,
 };
+pub use counted::counts_processes;
 pub use error::{Doing, Error, FAILED, NOT_FOUND, NOT_RUNNABLE, Remedy, Result, one_line};
 pub use idmap::id_map;
 pub use link::{Birth, Ended, Ending, Launch, Link, Links, Propagation, Timeout};

@@ -18,7 +18,13 @@ impl FromStr for Size {
             Some((_, shift)) => (&text[..text.len() - 1], *shift),
             None => (text, 0),
         };
-        if digits.is_empty() || !digits.bytes().all(|b| b.is_ascii_digit()) {
+        let is_number = |text: &str| !text.is_empty() && text.bytes().all(|b| b.is_ascii_digit());
+        if !is_number(digits) {
+            if digits.split_once('.').is_some_and(|(whole, part)| is_number(whole) && is_number(part)) {
+                return Err(
+                    "not a size; write a whole number of a smaller unit, such as 1536M for 1.5G".into()
+                );
+            }
             return Err("not a size; write bytes or a number with K, M, G, T, such as 64M".into());
         }
         digits

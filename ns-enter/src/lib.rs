@@ -29,6 +29,7 @@ pub use keep::Keep;
 pub use kind::Kind;
 pub use namespaces::{HOSTNAME_MAX, Namespaces, Target, Want, hostname};
 pub use offsets::{Offset, Offsets};
+pub use subid::user_name;
 
 use std::{ffi::OsString, path::Path};
 

@@ -150,6 +150,15 @@ impl Namespaces {
         self.wanted.contains(&(kind, Want::New))
     }
 
+    /// The words for those that are joined, such as `net@42`.
+    pub fn joined(&self) -> impl Iterator<Item = String> {
+        let word = |name: &str, want: &Want| match want {
+            Want::Join(_) => Some(String::from_utf8_lossy(&item(name, want)).into_owned()),
+            Want::New => None,
+        };
+        self.wanted.iter().filter_map(move |(kind, want)| word(kind.name(), want))
+    }
+
     /// Adds a new one of this kind.
     #[must_use]
     pub fn with_new(mut self, kind: Kind) -> Self {

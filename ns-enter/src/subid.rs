@@ -72,8 +72,9 @@ impl Ids {
     }
 }
 
-/// The login name by /etc/passwd (passwd(5)), where the local subuid(5) names are from.
-fn user_name(uid: u32) -> Option<String> {
+/// The login name by /etc/passwd (passwd(5)), where the local subuid(5) names are from. The C library would ask
+/// other services too, by code that it loads, and a program that is linked statically dies of that.
+pub fn user_name(uid: u32) -> Option<String> {
     let passwd = fs::read(Path::new("/etc/passwd")).ok()?;
     String::from_utf8_lossy(&passwd).lines().find_map(|line| {
         let mut fields = line.split(':');

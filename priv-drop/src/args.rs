@@ -91,6 +91,9 @@ pub struct Settings {
     /// Cut the command off the caller's terminal and job control (setsid)
     #[arg(long)]
     pub new_session: bool,
+    /// Leave the caller's session keyring for a new one (keyrings)
+    #[arg(long)]
+    pub new_keyring: bool,
     /// Change how the kernel behaves (linux32, addr-no-randomize, addr-compat-layout, read-implies-exec,
     /// sticky-timeouts, uname26); may be repeated
     #[arg(long, value_name = "P", value_enum, hide_possible_values = true)]
@@ -138,6 +141,7 @@ impl Settings {
         self.env_pass.iter().for_each(|name| words.option("--env-pass", &name.0));
         self.env.iter().for_each(|variable| words.option("--env", variable.word()));
         words.flag("--new-session", self.new_session);
+        words.flag("--new-keyring", self.new_keyring);
         words.options("--personality", &self.personality);
         words.0
     }
@@ -169,6 +173,7 @@ impl Settings {
             let groups = self.groups.iter().map(Group::to_string).collect::<Vec<_>>();
             steps.push(format!("be in the supplementary groups {}", groups.join(",")));
         }
+        steps.extend(self.new_keyring.then(|| "join a new session keyring".into()));
         steps.extend(kept.map(|caps| format!("pass on {caps} as inheritable and ambient")));
         steps.extend(self.locked.then(|| "lock the securebits".into()));
         steps.extend(dropped.map(|caps| format!("drop {caps}")));
@@ -235,7 +240,8 @@ mod tests {
             "--landlock=(ro|rw|exec):/[a-z:]{0,5},tcp-bind:[0-9]{1,4}",
             "--seccomp=(none|default|strict|./[a-z]{1,5})",
         ];
-        let flag = select(vec!["--locked", "--no-new-privs", "--new-session"]).prop_map(str::to_owned);
+        let flag = select(vec!["--locked", "--no-new-privs", "--new-session", "--new-keyring"])
+            .prop_map(str::to_owned);
         let environment = Just(vec!["--env-clear".to_owned(), "--env-pass=PATH".to_owned()]);
         let parts = (
             vec(option, 0..6),

@@ -27,8 +27,8 @@ pub use sys::landlock_version;
 
 use std::ffi::OsString;
 
-use chain::{Doing, Launch, Link, Result};
-use nix::sys::prctl::set_dumpable;
+use chain::{Doing, Launch, Link, Remedy, Result};
+use nix::{errno::Errno, sys::prctl::set_dumpable};
 use rustix::thread::set_no_new_privs;
 
 /// NEXT with fewer privileges.
@@ -91,6 +91,13 @@ impl Link for PrivDrop {
         let kept = settings.caps.as_ref().unwrap_or(&Caps::None).kept()?;
         let bounded = kept.bound()?;
         kept.keep_while(settings.locked, || ids.set())?;
+        if settings.new_keyring {
+            // As who NEXT is, whose quota of keys it is in.
+            sys::join_new_session_keyring().doing(|| "join a new session keyring".into()).remedy(
+                Errno::EDQUOT,
+                "the user has as many keys as /proc/sys/kernel/keys/maxkeys lets anybody have",
+            )?;
+        }
         kept.pass_on()?;
         if settings.locked {
             securebits::lock()?;

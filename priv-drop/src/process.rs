@@ -6,7 +6,10 @@ use std::{fs::OpenOptions, io::Write, str::FromStr};
 use chain::{Doing, Error, Remedy, Result};
 use nix::{
     errno::Errno,
-    sys::statfs::{PROC_SUPER_MAGIC, fstatfs},
+    sys::{
+        prctl::{get_dumpable, set_dumpable},
+        statfs::{PROC_SUPER_MAGIC, fstatfs},
+    },
     unistd::{getpgrp, getpid, setsid},
 };
 use rustix::process::setpriority_process;
@@ -64,9 +67,7 @@ pub(crate) fn set_all(settings: &Settings) -> Result<()> {
 /// Writes it where the kernel takes it; a root without /proc, or with something else there, has no such place.
 fn set_oom_score_adj(OomScoreAdj(value): OomScoreAdj) -> Result<()> {
     let doing = || format!("oom_score_adj {value}");
-    let mut file = OpenOptions::new()
-        .write(true)
-        .open("/proc/self/oom_score_adj")
+    let mut file = as_owner_of_proc(|| OpenOptions::new().write(true).open("/proc/self/oom_score_adj"))?
         .doing(doing)
         .remedy(Errno::ENOENT, "the root has no /proc")?;
     if fstatfs(&file).doing(doing)?.filesystem_type() != PROC_SUPER_MAGIC {
@@ -74,6 +75,19 @@ fn set_oom_score_adj(OomScoreAdj(value): OomScoreAdj) -> Result<()> {
     }
     // In one piece, as the kernel reads each write for itself.
     file.write_all(value.to_string().as_bytes()).doing(doing).remedy(Errno::EACCES, "only root may lower it")
+}
+
+/// Does it while the files of this process in /proc are its own. They are root's of the first user namespace while it
+/// is not dumpable (proc(5)), as the child of a box's process 1 is, so an ordinary user could write none of them.
+fn as_owner_of_proc<T>(open: impl FnOnce() -> T) -> Result<T> {
+    let doing = || "keep others out".to_owned();
+    if get_dumpable().doing(doing)? {
+        return Ok(open());
+    }
+    set_dumpable(true).doing(doing)?;
+    let opened = open();
+    set_dumpable(false).doing(doing)?;
+    Ok(opened)
 }
 
 #[cfg(test)]

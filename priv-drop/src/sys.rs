@@ -19,6 +19,18 @@ pub(crate) fn install_filter(program: BpfProgramRef, log: bool) -> nix::Result<(
     Errno::result(done).map(drop)
 }
 
+/// Leaves the session keyring that the caller gave, and what is in it, for one without a name and without keys
+/// (keyctl_join_session_keyring(3)). A kernel without keys has nothing to leave.
+pub(crate) fn join_new_session_keyring() -> nix::Result<()> {
+    let no_name: *const libc::c_char = std::ptr::null();
+    // SAFETY: without a name the kernel reads no memory of ours.
+    let done = unsafe { libc::syscall(libc::SYS_keyctl, libc::KEYCTL_JOIN_SESSION_KEYRING, no_name) };
+    match Errno::result(done) {
+        Err(Errno::ENOSYS) => Ok(()),
+        joined => joined.map(drop),
+    }
+}
+
 /// The version of the kernel's landlock (landlock_create_ruleset(2)); `None` if it has none or it is off.
 pub fn landlock_version() -> Option<u32> {
     const VERSION: libc::c_uint = 1;

@@ -28,7 +28,7 @@ pub struct Details {
     /// Let device files in the new root and in binds work
     #[arg(long, help_heading = "The new root")]
     pub device_files: bool,
-    /// Run NEXT in this directory of the new root [default: /]
+    /// Run NEXT in this directory of the new root [default: /; with box-run and the host's tree, the caller's]
     #[arg(long, value_name = "DIR", allow_hyphen_values = true, help_heading = "The command")]
     pub chdir: Option<PathBuf>,
     /// The umask of NEXT

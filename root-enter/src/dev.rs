@@ -31,6 +31,10 @@ const LINKS: [(&str, &str); 5] = [
     ("ptmx", "pts/ptmx"),
 ];
 
+/// What shared memory may take, where the kernel's own bound is half of the machine's: as much as container engines
+/// give.
+const SHARED: u64 = 64 << 20;
+
 /// Mounts it, with its own pseudo-terminals (/dev/pts) and shared memory (/dev/shm). Each device is a mount of its
 /// own, on which it works; on that of the directory none does, so it is of no use to make another there.
 pub(crate) fn mount(root: &NewRoot, place: &Path) -> Result<()> {
@@ -58,7 +62,7 @@ pub(crate) fn mount(root: &NewRoot, place: &Path) -> Result<()> {
         pts => pts?,
     };
     attach_below(pts, &dev, "pts").doing(|| "mount /dev/pts".into())?;
-    let shm = Filesystem::new("tmpfs")?.set("mode", "1777")?;
+    let shm = Filesystem::new("tmpfs")?.of_size(SHARED)?.set("mode", "1777")?;
     let shm = shm.mount(quiet | MountAttrFlags::MOUNT_ATTR_NODEV)?;
     attach_below(shm, &dev, "shm").doing(|| "mount /dev/shm".into())
 }

@@ -13,10 +13,11 @@ use std::{
 };
 
 use chain::{
-    Doing, Result,
+    Doing, Remedy, Result,
     mount::{Filesystem, MountAttrFlags, attach, copy_below, make_read_only, open_dir},
     with_exact_modes,
 };
+use nix::errno::Errno;
 use rustix::fs::{FileType, Mode, OFlags, mkdirat, mknodat, openat};
 
 /// The filesystem.
@@ -30,6 +31,9 @@ pub(crate) struct Memory {
     count: Cell<u32>,
 }
 
+/// What all of it may take, as /dev and the files that may be written are the box's to fill.
+const MOST: u64 = 64 << 20;
+
 const EMPTY_FILE: &str = "file";
 const EMPTY_DIR: &str = "dir";
 
@@ -37,7 +41,7 @@ impl Memory {
     /// Mounts it. This must be done before anything else is mounted on `/`.
     pub(crate) fn hidden() -> Result<Self> {
         let quiet = MountAttrFlags::MOUNT_ATTR_NOSUID | MountAttrFlags::MOUNT_ATTR_NOEXEC;
-        let files = Filesystem::new("tmpfs")?.set("mode", "755")?.mount(quiet)?;
+        let files = Filesystem::new("tmpfs")?.of_size(MOST)?.set("mode", "755")?.mount(quiet)?;
         with_exact_modes(|| {
             mknodat(&files, EMPTY_FILE, FileType::RegularFile, Mode::from(0o444), 0)?;
             mkdirat(&files, EMPTY_DIR, Mode::from(0o555))
@@ -67,7 +71,9 @@ impl Memory {
         let flags = OFlags::WRONLY | OFlags::CREATE | OFlags::EXCL | OFlags::CLOEXEC;
         let file = openat(&self.top, &name, flags, Mode::from(0o600)).doing(doing)?;
         let mut file = File::from(file);
-        file.write_all(content).doing(doing)?;
+        file.write_all(content)
+            .doing(doing)
+            .remedy(Errno::ENOSPC, "such files have 64 MiB together; bind a larger one")?;
         file.set_permissions(Permissions::from_mode(mode)).doing(doing)?;
         if read_only { self.read_only(&name) } else { self.copy(&name) }
     }

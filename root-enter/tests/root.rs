@@ -26,6 +26,22 @@ fn the_command_begins_at_the_root_and_cannot_see_the_hosts_files() {
 }
 
 #[test]
+fn what_a_box_writes_below_dev_is_bounded() {
+    let scene = Scene::new();
+    scene.rootfs("root");
+    let fill = "for dir in /dev /dev/shm; do busybox dd if=/dev/zero of=$dir/big bs=1M count=100 2>/dev/null; \
+                busybox stat -c %s $dir/big; busybox rm $dir/big; done";
+    let sizes = |options: &str| -> Vec<u64> {
+        let run = scene.script(&format!("root-enter {options} root -- sh -c '{fill}'")).assert().success();
+        let said = String::from_utf8_lossy(&run.get_output().stdout).into_owned();
+        said.lines().map(|line| line.parse().expect("a size")).collect()
+    };
+    let usual = sizes("");
+    assert!(usual.len() == 2 && usual.iter().all(|size| (60 << 20..=64 << 20).contains(size)), "{usual:?}");
+    assert_eq!(sizes("--tmpfs /dev/shm:size=80M")[1], 80 << 20);
+}
+
+#[test]
 fn dev_is_minimal_and_works() {
     let scene = Scene::new();
     scene.rootfs("root");
