@@ -2,12 +2,12 @@
 
 use std::{
     collections::BTreeMap,
-    env, fs,
+    env, fmt, fs, io,
     path::{Path, PathBuf},
 };
 
 use chain::{Doing, Error, Result, Size, mount::MountAttrFlags};
-use nix::unistd::{AccessFlags, access, geteuid};
+use nix::unistd::geteuid;
 use ovl_mount::Changes;
 use root_enter::{Bind, Details, Entry, From, Tmpfs};
 
@@ -55,6 +55,29 @@ impl Mode {
     }
 }
 
+/// A path that was given a mode.
+struct Given<'a> {
+    /// As it was typed.
+    path: &'a Path,
+    mode: Mode,
+    option: &'static str,
+    /// Without links. It is looked up once: what is judged is what is shown.
+    real: PathBuf,
+}
+
+impl<'a> Given<'a> {
+    fn find((path, mode, option): (&'a PathBuf, Mode, &'static str)) -> Result<Self> {
+        let real = fs::canonicalize(path).doing(|| format!("{option} {}", path.display()))?;
+        Ok(Self { path, mode, option, real })
+    }
+}
+
+impl fmt::Display for Given<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter) -> fmt::Result {
+        write!(f, "{} {}", self.option, self.path.display())
+    }
+}
+
 /// What is to be put together.
 pub(crate) struct Tree {
     /// What is mounted over directories before, and where its changes go.
@@ -93,12 +116,12 @@ pub(crate) fn tree(
     allow: &Loosened,
     details: &mut Details,
 ) -> Result<Tree> {
+    let given = modes.given().map(Given::find).collect::<Result<Vec<_>>>()?;
     let mut named = BTreeMap::new();
-    for (path, mode, option) in modes.given() {
-        let doing = || format!("{option} {}", path.display());
-        let real = fs::canonicalize(path).doing(doing)?;
-        if named.insert(real.clone(), mode).is_some_and(|other| other != mode) {
-            return Err(Error::new(doing(), format!("{} has another mode as well", real.display())));
+    for given in &given {
+        if named.insert(given.real.clone(), given.mode).is_some_and(|other| other != given.mode) {
+            let why = format!("{} has another mode as well", given.real.display());
+            return Err(Error::new(given.to_string(), why));
         }
     }
     let root = named.remove(Path::new("/")).unwrap_or(Mode::ReadOnly);
@@ -120,20 +143,26 @@ pub(crate) fn tree(
         let is_named = |secret: &Path| shown().any(|path| path.starts_with(secret));
         let is_shown = |home: &Path| !is_hidden(&seen, home) || shown().any(|path| path.starts_with(home));
         let secrets: Vec<_> = secrets::all(is_shown).collect();
-        for (path, mode, option) in modes.given().filter(|(_, mode, _)| !matches!(mode, Mode::Hidden(_))) {
-            let (Ok(typed), Ok(real)) = (std::path::absolute(path), fs::canonicalize(path)) else { continue };
+        for given in given.iter().filter(|given| !matches!(given.mode, Mode::Hidden(_))) {
+            let Ok(typed) = std::path::absolute(given.path) else { continue };
             // A link may be of somebody who would like to see it.
-            let into = |secret: &&PathBuf| real.starts_with(secret) && !typed.starts_with(secret);
+            let into = |secret: &&PathBuf| given.real.starts_with(secret) && !typed.starts_with(secret);
             if let Some(secret) = secrets.iter().find(into) {
                 let why = format!("a link leads to {}, which is hidden unless it is named", secret.display());
-                let hint = format!("name it, if it is to be {}", mode.word());
-                return Err(Error::new(format!("{option} {}", path.display()), why).hint(hint));
+                let hint = format!("name it, if it is to be {}", given.mode.word());
+                return Err(Error::new(given.to_string(), why).hint(hint));
             }
         }
-        for secret in secrets.into_iter().filter(|secret| !is_named(secret)) {
-            if !is_hidden(&seen, &secret) && is_there(&secret) {
-                all.insert(secret, Mode::Hidden(0o700));
+        for secret in secrets.into_iter().filter(|secret| !is_named(secret) && !is_hidden(&seen, secret)) {
+            let Some(path) = to_hide(&secret) else { continue };
+            if let Some(given) = given.iter().find(|given| given.real == path) {
+                return Err(Error::new(
+                    given.to_string(),
+                    "it is closed, so that what is secret in it is not found",
+                )
+                .hint("open it with chmod u+x, or add --allow-secrets"));
             }
+            all.insert(path, Mode::Hidden(0o700));
         }
     }
     // What is hidden already need not be hidden again, and is not there to be.
@@ -178,9 +207,16 @@ fn is_hidden(modes: &BTreeMap<PathBuf, Mode>, path: &Path) -> bool {
     matches!(innermost, Some(Mode::Hidden(_)))
 }
 
-/// Whether there is something that the caller could read.
-fn is_there(path: &Path) -> bool {
-    access(path, AccessFlags::R_OK).is_ok()
+/// What has to be hidden so that nothing is seen at the path: what is there, whether the caller may read it or not,
+/// because its permissions do not hold for who is root in the box; or the directory above that nobody but root may look
+/// into. `None` if nothing is there.
+fn to_hide(path: &Path) -> Option<PathBuf> {
+    let look = |path: &Path| match fs::symlink_metadata(path) {
+        Ok(_) => Some(Some(path.to_owned())),
+        Err(error) if error.kind() == io::ErrorKind::PermissionDenied => None,
+        Err(_) => Some(None),
+    };
+    path.ancestors().find_map(look).flatten()
 }
 
 /// The caller's, if it is in the box.

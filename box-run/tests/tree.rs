@@ -20,6 +20,7 @@ fn home(scene: &Scene, user: u32) {
         "home/project/source",
         "home/.ssh",
         "home/.ssh/id_ed25519",
+        "home/.config",
         "home/.netrc",
         "home/.profile",
     ] {
@@ -81,6 +82,30 @@ fn what_is_secret_stays_hidden_where_its_directory_is_shown() {
         let all = format!("box-run --allow-secrets --ro ~ -- bash -c '{look}'");
         assert_eq!(run(&all), "secret\nsecret\nsecret\ntext\ntext\n");
     });
+}
+
+#[test]
+fn what_is_secret_is_hidden_whatever_its_permissions_and_those_above_it_are() {
+    for_both(|_, run| {
+        let look = "cd; for file in .ssh/id_ed25519 .netrc .config/gh/hosts.yml .profile; do \
+                    [ -e $file ] && cat $file; done 2>/dev/null; true";
+        let close = "chmod 000 ~/.netrc ~/.config; chmod 300 ~/.ssh";
+        let open = "chmod 700 ~/.config";
+        let seen = run(&format!("{close}; box-run --ro ~ -- bash -c '{look}'; {open}"));
+        assert_eq!(seen, "text\n");
+    });
+}
+
+#[test]
+fn a_closed_directory_is_not_shown_if_secrets_may_be_in_it() {
+    let scene = Scene::new();
+    home(&scene, ORDINARY_USER);
+    let script = "export HOME=$PWD/home; chmod 000 home; box-run --ro ~ --chdir / -- cat ~/.netrc; box-run --ro ~ --allow-secrets --chdir / -- cat ~/.netrc; \
+                  chmod 755 home";
+    scene.script_as_user(script).assert().success().stdout("secret\n").stderr(format!(
+        "box-run: --ro {home}: it is closed, so that what is secret in it is not found; open it with chmod u+x, or add --allow-secrets\n",
+        home = scene.path("home").display()
+    ));
 }
 
 #[test]
