@@ -140,7 +140,8 @@ pub(crate) fn tree(
     if !allow.allow_secrets {
         let shown =
             || named.iter().filter(|(_, mode)| !matches!(mode, Mode::Hidden(_))).map(|(path, _)| path);
-        let is_named = |secret: &Path| shown().any(|path| path.starts_with(secret));
+        // What is named in a secret directory is put into the empty one.
+        let is_named = |secret: &Path| shown().any(|path| path == secret);
         let is_shown = |home: &Path| !is_hidden(&seen, home) || shown().any(|path| path.starts_with(home));
         let secrets: Vec<_> = secrets::all(is_shown).collect();
         for given in given.iter().filter(|given| !matches!(given.mode, Mode::Hidden(_))) {

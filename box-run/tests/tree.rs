@@ -79,6 +79,10 @@ fn what_is_secret_stays_hidden_where_its_directory_is_shown() {
         assert_eq!(run(&format!("{named} -- bash -c '{look}'")), "secret\ntext\ntext\n");
         let inside = "box-run --ro ~ --ro ~/.ssh/id_ed25519";
         assert_eq!(run(&format!("{inside} -- bash -c '{look}'")), "secret\ntext\ntext\n");
+        // It alone.
+        let beside = "echo host >~/.ssh/known_hosts; box-run --ro ~ --ro ~/.ssh/known_hosts -- bash -c 'cd ~/.ssh; ls; cat *'; \
+                      rm ~/.ssh/known_hosts";
+        assert_eq!(run(beside), "known_hosts\nhost\n");
         let all = format!("box-run --allow-secrets --ro ~ -- bash -c '{look}'");
         assert_eq!(run(&all), "secret\nsecret\nsecret\ntext\ntext\n");
     });
