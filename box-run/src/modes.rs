@@ -2,7 +2,7 @@
 
 use std::{
     collections::BTreeMap,
-    env, fmt, fs, io,
+    env, fmt, fs,
     path::{Path, PathBuf},
 };
 
@@ -15,6 +15,9 @@ use crate::{args::Loosened, secrets};
 
 /// What an empty directory in memory may take.
 const HIDDEN: Size = Size(64 << 20);
+
+/// What every machine has, and nothing runs without.
+const SYSTEM: [&str; 9] = ["/bin", "/boot", "/dev", "/etc", "/lib", "/proc", "/sbin", "/sys", "/usr"];
 
 /// How directories of the host are seen.
 #[derive(Debug, clap::Args)]
@@ -142,29 +145,30 @@ pub(crate) fn tree(
             || named.iter().filter(|(_, mode)| !matches!(mode, Mode::Hidden(_))).map(|(path, _)| path);
         // What is named in a secret directory is put into the empty one.
         let is_named = |secret: &Path| shown().any(|path| path == secret);
-        let is_shown = |home: &Path| !is_hidden(&seen, home) || shown().any(|path| path.starts_with(home));
-        let secrets: Vec<_> = secrets::all(is_shown).collect();
+        let secrets = secrets::all();
         for given in given.iter().filter(|given| !matches!(given.mode, Mode::Hidden(_))) {
             let Ok(typed) = std::path::absolute(given.path) else { continue };
             // A link may be of somebody who would like to see it.
             let into = |secret: &&PathBuf| given.real.starts_with(secret) && !typed.starts_with(secret);
-            if let Some(secret) = secrets.iter().find(into) {
+            if let Some(secret) = secrets.known.iter().find(into) {
                 let why = format!("a link leads to {}, which is hidden unless it is named", secret.display());
                 let hint = format!("name it, if it is to be {}", given.mode.word());
                 return Err(Error::new(given.to_string(), why).hint(hint));
             }
         }
-        for secret in secrets.into_iter().filter(|secret| !is_named(secret) && !is_hidden(&seen, secret)) {
-            let Some(path) = to_hide(&secret) else { continue };
-            if let Some(given) = given.iter().find(|given| given.real == path) {
-                return Err(Error::new(
-                    given.to_string(),
-                    "it is closed, so that what is secret in it is not found",
-                )
-                .hint("open it with chmod u+x, or add --allow-secrets"));
-            }
-            all.insert(path, Mode::Hidden(0o700));
+        if let Some(given) = given
+            .iter()
+            .find(|given| !matches!(given.mode, Mode::Hidden(_)) && secrets.closed.contains(&given.real))
+        {
+            return Err(Error::new(
+                given.to_string(),
+                "it is closed, so that what is secret in it is not found",
+            )
+            .hint("open it with chmod u+x, or add --allow-secrets"));
         }
+        let to_hide = secrets.known.into_iter().filter(|secret| !is_named(secret)).chain(secrets.closed);
+        let to_hide = to_hide.filter(|path| !is_hidden(&seen, path));
+        all.extend(to_hide.map(|path| (path, Mode::Hidden(0o700))));
     }
     // What is hidden already need not be hidden again, and is not there to be.
     let modes: BTreeMap<_, _> = all.iter().chain(&named).map(|(path, mode)| (path.clone(), *mode)).collect();
@@ -197,27 +201,18 @@ fn usual() -> BTreeMap<PathBuf, Mode> {
 
 /// Whether nothing could run without it. Services have homes such as /usr/sbin, /dev and /.
 pub(crate) fn is_of_system(path: &Path) -> bool {
-    const DIRS: [&str; 9] = ["/bin", "/boot", "/dev", "/etc", "/lib", "/proc", "/sbin", "/sys", "/usr"];
-    let is_above = DIRS.iter().any(|dir| Path::new(dir).starts_with(path));
-    is_above || path == Path::new("/var") || DIRS.iter().any(|dir| path.starts_with(dir))
+    has_system(path) || path == Path::new("/var") || SYSTEM.iter().any(|dir| path.starts_with(dir))
+}
+
+/// Whether such a directory is in it, or is it.
+pub(crate) fn has_system(path: &Path) -> bool {
+    SYSTEM.iter().any(|dir| Path::new(dir).starts_with(path))
 }
 
 /// Whether the innermost directory around it, or it itself, is hidden.
 fn is_hidden(modes: &BTreeMap<PathBuf, Mode>, path: &Path) -> bool {
     let innermost = path.ancestors().find_map(|dir| modes.get(dir));
     matches!(innermost, Some(Mode::Hidden(_)))
-}
-
-/// What has to be hidden so that nothing is seen at the path: what is there, whether the caller may read it or not,
-/// because its permissions do not hold for who is root in the box; or the directory above that nobody but root may look
-/// into. `None` if nothing is there.
-fn to_hide(path: &Path) -> Option<PathBuf> {
-    let look = |path: &Path| match fs::symlink_metadata(path) {
-        Ok(_) => Some(Some(path.to_owned())),
-        Err(error) if error.kind() == io::ErrorKind::PermissionDenied => None,
-        Err(_) => Some(None),
-    };
-    path.ancestors().find_map(look).flatten()
 }
 
 /// The caller's, if it is in the box.

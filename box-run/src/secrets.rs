@@ -3,14 +3,17 @@
 use std::{
     collections::BTreeSet,
     ffi::OsStr,
-    fs,
-    os::unix::ffi::OsStrExt,
+    fs, io,
+    os::unix::{ffi::OsStrExt, fs::MetadataExt},
     path::{Path, PathBuf},
 };
 
 use nix::unistd::geteuid;
 
-use crate::links::absolute;
+use crate::{
+    links::absolute,
+    modes::{has_system, is_of_system},
+};
 
 /// Below a home directory.
 const OF_USERS: [&str; 38] = [
@@ -70,23 +73,75 @@ const OF_MACHINE: [&str; 7] = [
     "/etc/NetworkManager/system-connections",
 ];
 
-/// All that there may be, whether it is there or not, of the machine and of the homes of which something is shown; for
-/// root of those of all users.
-pub(crate) fn all(is_shown: impl Fn(&Path) -> bool) -> impl Iterator<Item = PathBuf> {
-    let mut homes = own_homes();
+/// What there is to hide.
+#[derive(Default)]
+pub(crate) struct Secrets {
+    /// Without links: what is hidden is the file itself, and not a link to it.
+    pub(crate) known: BTreeSet<PathBuf>,
+    /// Directories that the caller may not look into, but root in the box may, where there may be secrets.
+    pub(crate) closed: BTreeSet<PathBuf>,
+}
+
+/// All that there is, of the machine and of the caller's homes; for root of those of all users. A home that is hidden
+/// counts as well: a link may lead out of it.
+pub(crate) fn all() -> Secrets {
+    let own = own_homes().into_iter().map(real).collect::<BTreeSet<_>>();
+    let mut others = BTreeSet::new();
     if geteuid().is_root() {
-        homes.push("/root".into());
-        homes.extend(below("/home"));
+        others.insert("/root".into());
+        others.extend(below("/home").into_iter().map(real));
         // Of services, most of which have nothing there.
-        homes.extend(homes_of(|_| true).into_iter().filter(|home| has_dotfiles(home)));
+        others.extend(homes_of(|_| true).into_iter().filter(|home| has_dotfiles(home)).map(real));
     }
-    let homes = homes.into_iter().map(real).filter(move |home| is_shown(home)).collect::<BTreeSet<_>>();
-    let of_users = homes.into_iter().flat_map(|home| OF_USERS.map(|secret| real(home.join(secret))));
     let host_keys = below("/etc/ssh").into_iter().filter(|file| {
         let name = file.file_name().unwrap_or_default().to_string_lossy();
         name.starts_with("ssh_host_") && name.ends_with("_key")
     });
-    of_users.chain(OF_MACHINE.map(PathBuf::from)).chain(host_keys)
+    let mut all = Secrets::default();
+    own.iter().flat_map(|home| of_user(home)).for_each(|path| all.add(&path, |_| true));
+    for home in others.difference(&own) {
+        // Nobody hides from root what is not their own.
+        let is_theirs = |path: &Path| path.starts_with(home) || is_of_same(home, path);
+        of_user(home).for_each(|path| all.add(&path, is_theirs));
+    }
+    OF_MACHINE.iter().map(PathBuf::from).chain(host_keys).for_each(|path| all.add(&path, |_| true));
+    all
+}
+
+impl Secrets {
+    /// Adds what is at the path, whether the caller may read it or not: its permissions do not hold for who is root in
+    /// the box.
+    fn add(&mut self, path: &Path, is_wanted: impl Fn(&Path) -> bool) {
+        let mut to_add = |found: &Path, known: bool| {
+            let found = real(found.into());
+            // Else nothing would be left to run.
+            if is_wanted(&found) && !has_system(&found) {
+                if known { &mut self.known } else { &mut self.closed }.insert(found);
+            }
+        };
+        for dir in path.ancestors() {
+            match fs::metadata(dir) {
+                Ok(_) => return to_add(dir, dir == path),
+                Err(error) if error.kind() == io::ErrorKind::PermissionDenied => {
+                    // A link there may lead into what is closed.
+                    if let Ok(target) = fs::read_link(dir) {
+                        return self.add(&dir.parent().unwrap_or(dir).join(target), is_wanted);
+                    }
+                }
+                Err(_) => return,
+            }
+        }
+    }
+}
+
+fn of_user(home: &Path) -> impl Iterator<Item = PathBuf> {
+    OF_USERS.iter().map(|secret| home.join(secret))
+}
+
+/// Whether both belong to the same user.
+fn is_of_same(one: &Path, other: &Path) -> bool {
+    let user = |path: &Path| fs::symlink_metadata(path).ok().map(|found| found.uid());
+    user(one) == user(other)
 }
 
 /// The caller's home directories: that of the environment, which need not be there, and that of /etc/passwd.
@@ -108,14 +163,14 @@ fn homes_of(is_wanted: impl Fn(&[u8]) -> bool) -> Vec<PathBuf> {
 
 fn has_dotfiles(home: &Path) -> bool {
     let is_one = |path: PathBuf| path.file_name().is_some_and(|name| name.as_bytes().starts_with(b"."));
-    !crate::modes::is_of_system(home) && below(home).into_iter().any(is_one)
+    !is_of_system(home) && below(home).into_iter().any(is_one)
 }
 
 fn below(dir: impl AsRef<Path>) -> Vec<PathBuf> {
     fs::read_dir(dir).into_iter().flatten().flatten().map(|entry| entry.path()).collect()
 }
 
-/// The path without links, where it exists: what is hidden is the file itself, and not a link to it.
+/// The path without links, where it can be found.
 fn real(path: PathBuf) -> PathBuf {
     fs::canonicalize(&path).unwrap_or(path)
 }

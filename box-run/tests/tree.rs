@@ -113,6 +113,17 @@ fn a_closed_directory_is_not_shown_if_secrets_may_be_in_it() {
 }
 
 #[test]
+fn secrets_are_hidden_where_a_link_in_a_hidden_home_leads_to() {
+    for_both(|scene, run| {
+        scene.tree("away/keys", &[("id_ed25519", "secret\n"), ("other", "secret\n")]);
+        scene.tree("away", &[("file", "text\n")]);
+        let look = "cat away/file; cat away/keys/* 2>/dev/null";
+        let show = "rm -r ~/.ssh; ln -s ../away/keys ~/.ssh; cd ../..; box-run --ro away --chdir $PWD";
+        assert_eq!(run(&format!("{show} -- bash -c '{look}'; true")), "text\n");
+    });
+}
+
+#[test]
 fn keys_of_the_machine_are_hidden_from_roots_box() {
     let scene = Scene::new();
     let look =
