@@ -2,9 +2,13 @@
 
 use std::{
     collections::BTreeSet,
-    ffi::OsStr,
+    env,
+    ffi::{OsStr, OsString},
     fs, io,
-    os::unix::{ffi::OsStrExt, fs::MetadataExt},
+    os::unix::{
+        ffi::{OsStrExt, OsStringExt},
+        fs::MetadataExt,
+    },
     path::{Path, PathBuf},
 };
 
@@ -15,8 +19,8 @@ use crate::{
     modes::{has_system, is_of_system},
 };
 
-/// Below a home directory.
-const OF_USERS: [&str; 38] = [
+/// Below a home directory; box-run(1) has the list too.
+const OF_USERS: [&str; 90] = [
     // Keys for other machines and for signing.
     ".ssh",
     ".gnupg",
@@ -29,48 +33,108 @@ const OF_USERS: [&str; 38] = [
     ".local/share/kwalletd",
     ".config/op",
     ".vault-token",
+    ".authinfo",
+    ".authinfo.gpg",
+    ".Xauthority",
     // Clouds and clusters.
     ".aws",
     ".azure",
     ".boto",
+    ".oci",
+    ".aliyun",
+    ".s3cfg",
+    ".fly",
+    ".databrickscfg",
+    ".snowflake",
+    ".kube",
     ".config/gcloud",
     ".config/doctl",
-    ".kube",
+    ".config/hcloud",
+    ".config/scw",
+    ".config/heroku",
+    ".config/rclone",
+    ".config/argocd",
+    ".config/helm/registry",
     ".docker/config.json",
+    ".dockercfg",
     ".config/containers/auth.json",
     ".terraform.d/credentials.tfrc.json",
+    ".terraformrc",
+    ".pulumi/credentials.json",
     // Code and packages.
     ".netrc",
     ".git-credentials",
     ".config/git/credentials",
     ".config/gh",
     ".config/hub",
+    ".config/glab-cli",
+    ".subversion/auth",
     ".npmrc",
+    ".yarnrc.yml",
     ".pypirc",
+    ".condarc",
+    ".config/pip",
+    ".config/pypoetry/auth.toml",
     ".cargo/credentials.toml",
     ".cargo/credentials",
     ".gem/credentials",
+    ".local/share/gem/credentials",
+    ".bundle/config",
     ".m2/settings.xml",
+    ".gradle/gradle.properties",
     ".config/composer/auth.json",
+    ".composer/auth.json",
+    ".nuget/NuGet/NuGet.Config",
+    ".jfrog",
+    // Assistants and their models.
+    ".config/github-copilot",
+    ".codex/auth.json",
+    ".claude/.credentials.json",
+    ".gemini/oauth_creds.json",
+    ".cache/huggingface/token",
+    ".kaggle",
     // Databases.
     ".pgpass",
     ".my.cnf",
+    ".mylogin.cnf",
+    // What was typed.
+    ".bash_history",
+    ".zsh_history",
+    ".psql_history",
+    ".mysql_history",
+    ".python_history",
+    ".node_repl_history",
     // Browsers and mail.
     ".mozilla",
     ".config/google-chrome",
     ".config/chromium",
+    ".config/BraveSoftware",
+    ".config/microsoft-edge",
+    ".config/vivaldi",
+    ".config/opera",
+    "snap/firefox",
+    "snap/chromium",
+    ".var/app/org.mozilla.firefox",
+    ".var/app/org.chromium.Chromium",
     ".thunderbird",
+    ".msmtprc",
 ];
 
 /// Of the machine.
-const OF_MACHINE: [&str; 7] = [
+const OF_MACHINE: [&str; 13] = [
     "/etc/shadow",
     "/etc/shadow-",
     "/etc/gshadow",
     "/etc/gshadow-",
+    "/etc/security/opasswd",
     "/etc/ssl/private",
+    "/etc/pki/tls/private",
+    "/etc/letsencrypt",
+    "/etc/krb5.keytab",
+    "/etc/kubernetes",
     "/etc/wireguard",
     "/etc/NetworkManager/system-connections",
+    "/etc/apt/auth.conf.d",
 ];
 
 /// What there is to hide.
@@ -98,7 +162,10 @@ pub(crate) fn all() -> Secrets {
         name.starts_with("ssh_host_") && name.ends_with("_key")
     });
     let mut all = Secrets::default();
-    own.iter().flat_map(|home| of_user(home)).for_each(|path| all.add(&path, |_| true));
+    own.iter()
+        .flat_map(|home| of_user(home))
+        .chain(of_environment())
+        .for_each(|path| all.add(&path, |_| true));
     for home in others.difference(&own) {
         // Nobody hides from root what is not their own.
         let is_theirs = |path: &Path| path.starts_with(home) || is_of_same(home, path);
@@ -138,6 +205,40 @@ fn of_user(home: &Path) -> impl Iterator<Item = PathBuf> {
     OF_USERS.iter().map(|secret| home.join(secret))
 }
 
+/// What variables say about where the caller's are, and the sockets of agents and services, wherever they lie.
+fn of_environment() -> impl Iterator<Item = PathBuf> {
+    let config = absolute("XDG_CONFIG_HOME");
+    let in_config = OF_USERS.iter().filter_map(|secret| secret.strip_prefix(".config/"));
+    let in_config = in_config.filter_map(move |secret| Some(config.as_ref()?.join(secret)));
+    let docker = env::var_os("DOCKER_HOST").unwrap_or_default();
+    let docker =
+        docker.as_bytes().strip_prefix(b"unix://").map(|path| PathBuf::from(OsStr::from_bytes(path)));
+    let buses = env::var_os("DBUS_SESSION_BUS_ADDRESS").unwrap_or_default();
+    let one = ["GNUPGHOME", "SSH_AUTH_SOCK"].into_iter().filter_map(absolute);
+    in_config.chain(one).chain(docker.filter(|path| path.is_absolute())).chain(bus_sockets(buses.as_bytes()))
+}
+
+/// The paths in addresses such as `unix:path=/run/bus,guid=1;tcp:…` (D-Bus Specification, "Server Addresses").
+fn bus_sockets(addresses: &[u8]) -> Vec<PathBuf> {
+    let addresses =
+        addresses.split(|byte| *byte == b';').filter_map(|address| address.strip_prefix(b"unix:"));
+    let values = addresses.flat_map(|address| address.split(|byte| *byte == b','));
+    let paths = values.filter_map(|value| value.strip_prefix(b"path=")).map(unescaped);
+    paths.map(|path| PathBuf::from(OsString::from_vec(path))).filter(|path| path.is_absolute()).collect()
+}
+
+/// A value in which `%20` is a space.
+fn unescaped(mut value: &[u8]) -> Vec<u8> {
+    let mut plain = Vec::new();
+    while let [first, rest @ ..] = value {
+        let digits = if *first == b'%' { rest.get(..2) } else { None };
+        let byte = digits.and_then(|digits| u8::from_str_radix(str::from_utf8(digits).ok()?, 16).ok());
+        plain.push(byte.unwrap_or(*first));
+        value = if byte.is_some() { &rest[2..] } else { rest };
+    }
+    plain
+}
+
 /// Whether both belong to the same user.
 fn is_of_same(one: &Path, other: &Path) -> bool {
     let user = |path: &Path| fs::symlink_metadata(path).ok().map(|found| found.uid());
@@ -173,4 +274,28 @@ fn below(dir: impl AsRef<Path>) -> Vec<PathBuf> {
 /// The path without links, where it can be found.
 fn real(path: PathBuf) -> PathBuf {
     fs::canonicalize(&path).unwrap_or(path)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_page_lists_what_is_hidden() {
+        let page = include_str!("../../man/box-run.1");
+        let listed: BTreeSet<_> = page.lines().filter_map(|line| line.strip_prefix(".It Pa ")).collect();
+        for secret in OF_USERS.iter().chain(&OF_MACHINE) {
+            assert!(listed.contains(secret), "{secret}");
+        }
+    }
+
+    #[test]
+    fn the_sockets_of_buses_are_found_in_their_addresses() {
+        let found = |addresses: &str| bus_sockets(addresses.as_bytes());
+        assert_eq!(
+            found("tcp:host=x;unix:path=/a%20b%,guid=1;unix:guid=1,path=/c"),
+            [Path::new("/a b%"), Path::new("/c")]
+        );
+        assert!(found("unix:abstract=/a;unix:path=b;").is_empty());
+    }
 }

@@ -124,6 +124,23 @@ fn secrets_are_hidden_where_a_link_in_a_hidden_home_leads_to() {
 }
 
 #[test]
+fn secrets_are_hidden_where_the_environment_says_that_they_are() {
+    for_both(|scene, run| {
+        scene.tree("keys", &[("private", "secret\n")]);
+        scene.tree("config/gh", &[("hosts.yml", "secret\n")]);
+        scene.tree("config/other", &[("file", "text\n")]);
+        let agents = "cd ../..; perl -MSocket -e 'for (qw(ssh bus docker)) { socket(S, AF_UNIX, SOCK_STREAM, 0); bind(S, sockaddr_un(\"home/$_\")) or die }'; \
+                      export GNUPGHOME=$PWD/keys XDG_CONFIG_HOME=$PWD/config SSH_AUTH_SOCK=$PWD/home/ssh \
+                      DBUS_SESSION_BUS_ADDRESS=unix:path=$PWD/home/b%75s,guid=1 DOCKER_HOST=unix://$PWD/home/docker";
+        let look = "cat keys/* config/*/*; for file in home/{ssh,bus,docker}; do [ -S $file ] && echo $file; done; true";
+        let seen = run(&format!(
+            "{agents}; box-run --ro . --ro ~ -- bash -c '{look}' 2>&1 | grep -v cat: ; box-run --ro . --ro ~ --allow-secrets -- bash -c '{look}'"
+        ));
+        assert_eq!(seen, "text\nsecret\nsecret\ntext\nhome/ssh\nhome/bus\nhome/docker\n");
+    });
+}
+
+#[test]
 fn keys_of_the_machine_are_hidden_from_roots_box() {
     let scene = Scene::new();
     let look =
