@@ -11,7 +11,7 @@ use nix::unistd::geteuid;
 use ovl_mount::Changes;
 use root_enter::{Bind, Details, Entry, From, Tmpfs};
 
-use crate::{args::Loosened, secrets};
+use crate::{args::Loosened, secrets, walk::Walk};
 
 /// What an empty directory in memory may take.
 const HIDDEN: Size = Size(64 << 20);
@@ -66,12 +66,27 @@ struct Given<'a> {
     option: &'static str,
     /// Without links. It is looked up once: what is judged is what is shown.
     real: PathBuf,
+    /// The link that leads somewhere else, and where to.
+    out: Option<(PathBuf, PathBuf)>,
 }
 
 impl<'a> Given<'a> {
     fn find((path, mode, option): (&'a PathBuf, Mode, &'static str)) -> Result<Self> {
-        let real = fs::canonicalize(path).doing(|| format!("{option} {}", path.display()))?;
-        Ok(Self { path, mode, option, real })
+        let Walk { real, out } = Walk::of(path).doing(|| format!("{option} {}", path.display()))?;
+        Ok(Self { path, mode, option, real, out })
+    }
+
+    /// A link in a repository or an archive could open any directory to be written.
+    fn refuse_link(&self) -> Result<()> {
+        match (&self.out, self.mode) {
+            (Some((link, to)), Mode::Writable | Mode::Over) => {
+                let why =
+                    format!("the link {} leads to {}, out of its directory", link.display(), to.display());
+                let hint = format!("name that, if it is to be {}", self.mode.word());
+                Err(Error::new(self.to_string(), why).hint(hint))
+            }
+            _ => Ok(()),
+        }
     }
 }
 
@@ -170,6 +185,7 @@ pub(crate) fn tree(
         let to_hide = to_hide.filter(|path| !is_hidden(&seen, path));
         all.extend(to_hide.map(|path| (path, Mode::Hidden(0o700))));
     }
+    given.iter().try_for_each(Given::refuse_link)?;
     // What is hidden already need not be hidden again, and is not there to be.
     let modes: BTreeMap<_, _> = all.iter().chain(&named).map(|(path, mode)| (path.clone(), *mode)).collect();
     let is_in_hidden = |path: &Path| path.parent().is_some_and(|dir| is_hidden(&modes, dir));

@@ -141,6 +141,36 @@ fn secrets_are_hidden_where_the_environment_says_that_they_are() {
 }
 
 #[test]
+fn a_link_opens_no_other_directory_to_be_written() {
+    for_both(|scene, run| {
+        let (home, project) = (scene.path("home"), scene.path("home/project"));
+        run("mkdir ../other sub; ln -s ../other out; ln -s / root; ln -s sub in; ln -s in/../../other far");
+        for (option, to) in [
+            ("--rw out", home.join("other")),
+            ("--rw out/.", home.join("other")),
+            ("--rw root", "/".into()),
+            ("--over root/usr", "/".into()),
+            ("--rw root/usr", "/".into()),
+            ("--rw far", home.join("other")),
+        ] {
+            let name = option.split([' ', '/']).nth(1).expect("a name");
+            let written = if option.starts_with("--rw") { "written" } else { "changed" };
+            assert_eq!(
+                run(&format!("box-run --ro . {option} -- echo ran 2>&1; true")),
+                format!(
+                    "box-run: {option}: the link {} leads to {}, out of its directory; name that, if it is to be {written}\n",
+                    project.join(name).display(),
+                    to.display()
+                )
+            );
+        }
+        // What stays in the directory, is read only, or is a link of the system.
+        assert_eq!(run("box-run --ro . --rw in -- touch in/new; ls sub"), "new\n");
+        assert_eq!(run("box-run --ro . --ro out --rw /bin --rw /var/run -- echo ran"), "ran\n");
+    });
+}
+
+#[test]
 fn keys_of_the_machine_are_hidden_from_roots_box() {
     let scene = Scene::new();
     let look =
