@@ -259,7 +259,7 @@ fn changes_of(over: Vec<PathBuf>, changes: &Changes) -> Result<Vec<(PathBuf, Cha
 }
 
 fn entry(path: PathBuf, mode: Mode) -> Entry {
-    let bind = |path: PathBuf, set| Entry::Bind(Bind { set, ..Bind::new(From::Path(path.clone()), path) });
+    let bind = |path: PathBuf, set| Entry::Bind(Bind { set, ..Bind::new(From::Real(path.clone()), path) });
     match mode {
         Mode::ReadOnly => bind(path, MountAttrFlags::MOUNT_ATTR_RDONLY),
         Mode::Writable | Mode::Over => bind(path, MountAttrFlags::empty()),

@@ -171,6 +171,21 @@ fn a_link_opens_no_other_directory_to_be_written() {
 }
 
 #[test]
+fn what_was_judged_is_what_is_written_even_if_a_link_takes_its_place_meanwhile() {
+    let scene = Scene::new();
+    let script = "mkdir -p ws/sub victim; ln -s ../victim ws/other; \
+                  perl -e 'my ($sub, $other) = (\"ws/sub\", \"ws/other\"); while (1) { syscall(316, -100, $sub, -100, $other, 2) }' & swap=$!; \
+                  for i in {1..60}; do for option in --rw --over; do \
+                      box-run --ro . $option ws/sub -- bash -c 'touch ws/sub/x victim/x; echo ran' 2>/dev/null; done; done | wc -l; \
+                  kill $swap; wait $swap 2>/dev/null; ls victim";
+    let output = scene.script(script).output().expect("bash");
+    let seen = String::from_utf8_lossy(&output.stdout).into_owned();
+    // Some ran.
+    let count = seen.trim().parse::<u32>().unwrap_or_else(|_| panic!("{seen}"));
+    assert!(count > 0 && count < 120, "{seen}");
+}
+
+#[test]
 fn keys_of_the_machine_are_hidden_from_roots_box() {
     let scene = Scene::new();
     let look =
