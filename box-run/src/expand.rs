@@ -3,10 +3,10 @@
 use std::{ffi::OsString, fs, path::PathBuf};
 
 use chain::{Doing, Error, Job, Result, Words};
-use clap::{ArgAction, ArgMatches, Command, CommandFactory, parser::ValueSource};
+use clap::{ArgAction, ArgMatches, Command, CommandFactory, FromArgMatches, parser::ValueSource};
 use toml::{Table, Value};
 
-use crate::{Args, presets::Preset};
+use crate::{Args, modes::Modes, presets::Preset};
 
 /// The options that this is about.
 #[derive(Debug, clap::Args)]
@@ -43,22 +43,27 @@ pub(crate) fn expand(words: Vec<OsString>) -> Result<Words> {
     let command = Args::command().args_override_self(true);
     // What is wrong is told when they are parsed.
     let Ok(typed) = command.clone().try_get_matches_from(&words) else { return plain(words) };
+    let is_printed = typed.get_flag("print_config");
     let mut all: Vec<OsString> = words.first().cloned().into_iter().collect();
     let mut next = Vec::new();
-    if let Some(preset) = typed.get_one::<Preset>("preset") {
-        all.extend(preset.words().map(OsString::from));
-    }
     for file in typed.get_many::<PathBuf>("config").into_iter().flatten() {
         let doing = || format!("--config {}", file.display());
         let text = fs::read_to_string(file).doing(doing)?;
         next = read(&text, &command, &mut all).map_err(|error| error.within(&doing()))?;
     }
     all.extend(words.into_iter().skip(1));
+    if let Some(preset) = typed.get_one::<Preset>("preset") {
+        let said = command.clone().try_get_matches_from(&all).ok();
+        let modes = said.map(|said| Modes::from_arg_matches(&said)).transpose().ok().flatten();
+        let words =
+            if is_printed { preset.words() } else { preset.words_here(&modes.unwrap_or_default())? };
+        all.splice(1..1, words.into_iter().map(OsString::from));
+    }
     if typed.get_raw("words").is_none() && !next.is_empty() {
         all.push("--".into());
         all.extend(next);
     }
-    let instead = if typed.get_flag("print_config") {
+    let instead = if is_printed {
         let text = written(&command, &all)?;
         Some(Job::Do(Box::new(move || chain::print(&text).map(drop))))
     } else {

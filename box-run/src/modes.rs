@@ -20,7 +20,7 @@ const HIDDEN: Size = Size(64 << 20);
 const SYSTEM: [&str; 9] = ["/bin", "/boot", "/dev", "/etc", "/lib", "/proc", "/sbin", "/sys", "/usr"];
 
 /// How directories of the host are seen.
-#[derive(Debug, clap::Args)]
+#[derive(Debug, Default, clap::Args)]
 #[command(next_help_heading = "The host's tree, without --root; the innermost counts")]
 pub(crate) struct Modes {
     /// Show a directory or a file read-only, as all is that is not hidden; may be repeated, as the others
@@ -112,6 +112,11 @@ impl Modes {
             (&self.over, Mode::Over, "--over"),
         ];
         all.into_iter().flat_map(|(paths, mode, option)| paths.iter().map(move |path| (path, mode, option)))
+    }
+
+    /// Whether something is said to be written.
+    pub(crate) fn has_rw(&self) -> bool {
+        !self.rw.is_empty()
     }
 
     /// With a root of its own a box has nothing of the host's tree.

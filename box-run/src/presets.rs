@@ -1,5 +1,18 @@
 //! Lists of options for what boxes are often made for.
 
+use std::{env, path::Path};
+
+use chain::{Doing, Error, Result};
+use clap::ValueEnum;
+
+use crate::{
+    modes::{Modes, is_of_system},
+    secrets::all_homes,
+};
+
+/// What lets the working directory be written, which the user has not named.
+const RW: &str = "--rw=.";
+
 /// A kind of box.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, clap::ValueEnum)]
 pub(crate) enum Preset {
@@ -15,7 +28,7 @@ pub(crate) enum Preset {
 
 impl Preset {
     /// The options that it stands for.
-    pub(crate) fn words(self) -> impl Iterator<Item = &'static str> {
+    pub(crate) fn words(self) -> Vec<&'static str> {
         let text = match self {
             Self::Grader => {
                 "--mem=256M --cpu=1 --pids=64 --timeout=10s --rlimit=fsize=64M --rlimit=nofile=64 --new-session --env-clear"
@@ -24,6 +37,41 @@ impl Preset {
             Self::Service => "--allow-net --net-files --caps=net_bind_service --oom=100",
             Self::Agent => "--rw=. --pids=512 --rlimit=fsize=4G --rlimit=nofile=1024 --nice=5 --new-session",
         };
-        text.split(' ')
+        text.split(' ').collect()
     }
+
+    /// Those in this working directory, where these modes were said besides.
+    pub(crate) fn words_here(self, said: &Modes) -> Result<Vec<&'static str>> {
+        let mut words = self.words();
+        if !words.contains(&RW) {
+            return Ok(words);
+        }
+        let dir = env::current_dir().doing(|| "working directory".into())?;
+        if let Some(what) = more_than_a_project(&dir) {
+            // Who has said what may be written has not meant all of this.
+            if said.has_rw() {
+                words.retain(|word| *word != RW);
+                return Ok(words);
+            }
+            let why = format!("it would let all of {} be written, {what}", dir.display());
+            return Err(Error::new(format!("--preset {}", self.name()), why)
+                .hint("change to a project's directory, or name it: --rw DIR"));
+        }
+        Ok(words)
+    }
+
+    fn name(self) -> String {
+        let value = self.to_possible_value();
+        value.map(|value| value.get_name().to_owned()).unwrap_or_default()
+    }
+}
+
+/// What a directory is that nobody means to be written by a box.
+fn more_than_a_project(dir: &Path) -> Option<&'static str> {
+    if is_of_system(dir) {
+        return Some("a directory of the system");
+    }
+    let mut homes = all_homes().filter(|home| home.starts_with(dir)).peekable();
+    homes.peek()?;
+    Some(if homes.any(|home| home == dir) { "a home directory" } else { "which has home directories in it" })
 }

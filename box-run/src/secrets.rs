@@ -251,6 +251,13 @@ pub(crate) fn own_homes() -> Vec<PathBuf> {
     absolute("HOME").into_iter().chain(homes_of(|uid| uid == own.as_bytes())).collect()
 }
 
+/// Those of all users, and where they are.
+pub(crate) fn all_homes() -> impl Iterator<Item = PathBuf> {
+    let usual = ["/root", "/home"].map(PathBuf::from);
+    let all = own_homes().into_iter().chain(usual).chain(below("/home")).chain(homes_of(|_| true));
+    all.map(real).filter(|home| !is_of_system(home))
+}
+
 /// The home directories of users by their numbers (passwd(5)).
 fn homes_of(is_wanted: impl Fn(&[u8]) -> bool) -> Vec<PathBuf> {
     let users = fs::read("/etc/passwd").unwrap_or_default();

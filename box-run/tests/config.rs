@@ -100,6 +100,30 @@ fn each_preset_is_a_list_of_options_and_makes_a_box() {
 }
 
 #[test]
+fn a_preset_lets_no_home_and_nothing_of_the_system_be_written() {
+    let scene = Scene::new();
+    scene.tree("home/project", &[]);
+    let run = |script: &str| said(&scene, &format!("export HOME=$PWD/home; {script}"));
+    for dir in ["/", "/usr", "/usr/lib", "/etc", "/root", "/home", "~", "~/.."] {
+        for preset in ["build", "agent"] {
+            let seen = run(&format!("cd {dir}; box-run --preset {preset} -- echo ran"));
+            assert!(
+                seen.starts_with(&format!("box-run: --preset {preset}: it would let all of "))
+                    && seen.ends_with("; change to a project's directory, or name it: --rw DIR\n"),
+                "{dir}: {seen}"
+            );
+        }
+    }
+    assert_eq!(run("cd home/project; box-run --preset agent -- echo ran"), "ran\n");
+    // Who names it may have it, and who names something else has that alone.
+    assert_eq!(run("cd home; box-run --preset build --rw . -- touch mine; ls"), "mine\nproject\n");
+    assert_eq!(
+        run("cd home; box-run --preset build --rw project -- touch other project/made; ls . project"),
+        ".:\nmine\nproject\n\nproject:\nmade\n"
+    );
+}
+
+#[test]
 fn what_can_be_had_is_told() {
     let scene = Scene::new();
     let seen = said(&scene, "box-run --check; echo $?");
