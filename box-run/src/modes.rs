@@ -114,6 +114,11 @@ impl Modes {
         all.into_iter().flat_map(|(paths, mode, option)| paths.iter().map(move |path| (path, mode, option)))
     }
 
+    /// All that have one.
+    pub(crate) fn paths(&self) -> impl Iterator<Item = &Path> {
+        self.given().map(|(path, ..)| path.as_path())
+    }
+
     /// Whether something is said to be written.
     pub(crate) fn has_rw(&self) -> bool {
         !self.rw.is_empty()

@@ -1,6 +1,6 @@
 //! Lists of options for what boxes are often made for.
 
-use std::{env, path::Path};
+use std::{env, fs, path::Path};
 
 use chain::{Doing, Error, Result};
 use clap::ValueEnum;
@@ -57,6 +57,9 @@ impl Preset {
             return Err(Error::new(format!("--preset {}", self.name()), why)
                 .hint("change to a project's directory, or name it: --rw DIR"));
         }
+        if self == Self::Agent {
+            words.extend(of_git(&dir, said));
+        }
         Ok(words)
     }
 
@@ -64,6 +67,23 @@ impl Preset {
         let value = self.to_possible_value();
         value.map(|value| value.get_name().to_owned()).unwrap_or_default()
     }
+}
+
+/// Keeps what git runs, outside and as the user, as it is, unless it is named. A `.git` that is a file has none of it.
+fn of_git(dir: &Path, said: &Modes) -> Vec<&'static str> {
+    let is_named = |name: &str| said.paths().any(|path| is_same(path, &dir.join(name)));
+    let is_plain = |name: &str| fs::symlink_metadata(dir.join(name)).is_ok_and(|found| !found.is_symlink());
+    if !dir.join(".git").is_dir() || !is_plain(".git") || is_named(".git") {
+        return Vec::new();
+    }
+    let kept = [(".git/hooks", "--ro=.git/hooks"), (".git/config", "--ro=.git/config")];
+    let kept = kept.into_iter().filter(|(name, _)| is_plain(name) && !is_named(name)).map(|(_, word)| word);
+    // A mount cannot be renamed, so nothing else comes to its place.
+    ["--rw=.git"].into_iter().chain(kept).collect()
+}
+
+fn is_same(one: &Path, other: &Path) -> bool {
+    matches!((fs::canonicalize(one), fs::canonicalize(other)), (Ok(one), Ok(other)) if one == other)
 }
 
 /// What a directory is that nobody means to be written by a box.

@@ -124,6 +124,31 @@ fn a_preset_lets_no_home_and_nothing_of_the_system_be_written() {
 }
 
 #[test]
+fn an_agent_does_not_write_what_git_runs_outside() {
+    let scene = Scene::new();
+    scene.tree("work/.git/hooks", &[("pre-commit", "\n")]);
+    scene.tree("work/.git", &[("config", "[core]\n")]);
+    let look = "for file in .git/hooks/new .git/hooks/pre-commit .git/config .git/index; do \
+                { echo >>$file; } 2>/dev/null && echo $file; done; mv .git other 2>/dev/null && echo moved; true";
+    let run = |options: &str| said(&scene, &format!("cd work; box-run {options} -- bash -c '{look}'"));
+    assert_eq!(run("--preset agent"), ".git/index\n");
+    assert_eq!(run("--preset agent --rw .git/config"), ".git/config\n.git/index\n");
+    assert_eq!(
+        run("--preset agent --rw .git/hooks --hide .git/config"),
+        ".git/hooks/new\n.git/hooks/pre-commit\n.git/index\n"
+    );
+    // A repository elsewhere, or none.
+    scene.tree("worktree", &[(".git", "gitdir: ../work/.git\n")]);
+    assert_eq!(
+        said(
+            &scene,
+            "cd worktree; box-run --preset agent -- ls -A; mkdir ../none; cd ../none; box-run --preset agent -- ls -A"
+        ),
+        ".git\n"
+    );
+}
+
+#[test]
 fn what_can_be_had_is_told() {
     let scene = Scene::new();
     let seen = said(&scene, "box-run --check; echo $?");
