@@ -73,7 +73,20 @@ struct Given<'a> {
 impl<'a> Given<'a> {
     fn find((path, mode, option): (&'a PathBuf, Mode, &'static str)) -> Result<Self> {
         let Walk { real, out } = Walk::of(path).doing(|| format!("{option} {}", path.display()))?;
-        Ok(Self { path, mode, option, real, out })
+        let given = Self { path, mode, option, real, out };
+        given.refuse_kernels()?;
+        Ok(given)
+    }
+
+    /// Of what the kernel shows there a box has its own: the host's is about all processes and devices.
+    fn refuse_kernels(&self) -> Result<()> {
+        let hint = match self.real.to_str() {
+            _ if matches!(self.mode, Mode::Hidden(_)) => return Ok(()),
+            Some("/sys") => "use --sysfs /sys",
+            _ if self.real.starts_with("/proc") => "use --proc-full",
+            _ => return Ok(()),
+        };
+        Err(Error::new(self.to_string(), "it would be the host's").hint(hint))
     }
 
     /// A link in a repository or an archive could open any directory to be written.
