@@ -9,7 +9,11 @@ use ovl_mount::{Changes, Layers, OvlMount};
 use priv_drop::PrivDrop;
 use root_enter::{Details, Entries, Entry, RootEnter};
 
-use crate::{Args, modes, place, privileges};
+use crate::{
+    Args,
+    modes::{self, Shown},
+    place, privileges,
+};
 
 /// Processes and threads at once.
 pub(crate) const PIDS: &str = "1024";
@@ -17,8 +21,8 @@ pub(crate) const PIDS: &str = "1024";
 const UMASK: u32 = 0o022;
 
 /// The links of the box, outermost first: the group, so that it holds all that follows; the namespaces; the tree;
-/// the switch into it; and what the command alone is without.
-pub(crate) fn of(args: &Args, for_chain: bool) -> Result<Links> {
+/// the switch into it; and what the command alone is without. And what is shown of the host's tree, if it is that.
+pub(crate) fn of(args: &Args, for_chain: bool) -> Result<(Links, Option<Shown>)> {
     let mut links: Links = Vec::new();
     let (group, by_namespace) = counting(args)?;
     links.extend(group.map(|group| Box::new(group) as _));
@@ -28,20 +32,20 @@ pub(crate) fn of(args: &Args, for_chain: bool) -> Result<Links> {
     let lower = args.layers.directories()?;
     let changes = changes(args);
     let is_host = lower.is_empty();
-    let (place, entries) = if is_host {
+    let (place, entries, shown) = if is_host {
         let tree = modes::tree(&args.modes, &changes, &args.allow, &mut details)?;
         for (dir, changes) in tree.over {
             let layers = Layers { lower: vec![dir.clone()], changes, options: args.mount.clone() };
             links.push(Box::new(OvlMount::new(layers, dir).by_fuse(args.layers.fuse)));
         }
         let entries = tree.entries.into_iter().chain(args.entries.0.iter().cloned()).collect();
-        (PathBuf::from("/"), Entries(entries))
+        (PathBuf::from("/"), Entries(entries), Some(tree.shown))
     } else {
         args.modes.refuse_with_root()?;
         let layers = Layers { lower, changes, options: args.mount.clone() };
         let place = place::choose(&layers, &args.entries)?;
         links.push(Box::new(OvlMount::new(layers, place.clone()).by_fuse(args.layers.fuse)));
-        (place, args.entries.clone())
+        (place, args.entries.clone(), None)
     };
     if for_chain {
         check_printable(&entries, &details)?;
@@ -50,7 +54,7 @@ pub(crate) fn of(args: &Args, for_chain: bool) -> Result<Links> {
     }
     links.push(Box::new(RootEnter::new(place, entries).with(details)));
     links.push(Box::new(PrivDrop::new(privileges::of(args, is_host, by_namespace)?)));
-    Ok(links)
+    Ok((links, shown))
 }
 
 /// The group with what the command is held to, and whether its processes are counted by the user namespace: where no

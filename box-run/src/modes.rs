@@ -2,7 +2,10 @@
 
 use std::{
     collections::BTreeMap,
-    env, fmt, fs,
+    env,
+    ffi::OsStr,
+    fmt, fs,
+    os::unix::ffi::OsStrExt,
     path::{Path, PathBuf},
 };
 
@@ -114,6 +117,25 @@ pub(crate) struct Tree {
     /// What is mounted over directories before, and where its changes go.
     pub(crate) over: Vec<(PathBuf, Changes)>,
     pub(crate) entries: Vec<Entry>,
+    pub(crate) shown: Shown,
+}
+
+/// What is seen of the host's tree.
+pub(crate) struct Shown(BTreeMap<PathBuf, Mode>);
+
+impl Shown {
+    /// What to do about a command that the caller has by its PATH and the box has not.
+    pub(crate) fn where_hidden(&self, name: &OsStr) -> Option<String> {
+        let path = env::var_os("PATH").filter(|_| !name.as_bytes().contains(&b'/'))?;
+        let dir = env::split_paths(&path).find(|dir| dir.join(name).is_file())?;
+        let dir = fs::canonicalize(dir).ok().filter(|dir| is_hidden(&self.0, dir))?;
+        // A program of ~/.cargo/bin needs more of ~/.cargo, and one of ~/bin nothing of the home.
+        let is_of_tool =
+            |above: &&Path| above.file_name().is_some_and(|name| name.as_bytes().starts_with(b"."));
+        let above = dir.parent().filter(|_| dir.ends_with("bin")).filter(is_of_tool);
+        let (dir, show) = (dir.display(), above.unwrap_or(&dir).display());
+        Some(format!("it is in {dir}, which the box does not show; --ro {show} shows it"))
+    }
 }
 
 impl Modes {
@@ -222,8 +244,8 @@ pub(crate) fn tree(
     let over = changes_of(over, changes)?;
     // In the order of their names what lies in another comes after it.
     let mut entries = vec![Entry::Mask("/sys".into())];
-    entries.extend(all.into_iter().map(|(path, mode)| entry(path, mode)));
-    Ok(Tree { over, entries })
+    entries.extend(all.iter().map(|(path, mode)| entry(path.clone(), *mode)));
+    Ok(Tree { over, entries, shown: Shown(all) })
 }
 
 /// What is hidden unless something else is said: what is private to the user, or to all that root could read; the

@@ -186,6 +186,30 @@ fn what_was_judged_is_what_is_written_even_if_a_link_takes_its_place_meanwhile()
 }
 
 #[test]
+fn a_command_that_is_hidden_is_told_where_it_is() {
+    let scene = Scene::new();
+    home(&scene, 0);
+    let home = scene.path("home").display().to_string();
+    for (dir, shows) in [(".cargo/bin", ".cargo"), ("bin", "bin"), (".pyenv/shims", ".pyenv/shims")] {
+        let make = format!(
+            "mkdir -p ~/{dir}; printf '#!/bin/sh\\necho ran\\n' >~/{dir}/tool; chmod +x ~/{dir}/tool; export PATH=$HOME/{dir}:$PATH"
+        );
+        let script = format!(
+            "export HOME=$PWD/home; cd home/project; {make}; box-run --rw . -- tool; echo $?; box-run --rw . --ro ~/{shows} -- tool"
+        );
+        scene.script(&script).assert().stdout("127\nran\n").stderr(format!(
+            "box-run: run tool: No such file or directory; it is in {home}/{dir}, which the box does not show; --ro {home}/{shows} shows it\n"
+        ));
+    }
+    // Where there is none there is nothing to say.
+    scene
+        .script("cd /; box-run -- no-such-tool")
+        .assert()
+        .code(127)
+        .stderr("box-run: run no-such-tool: No such file or directory\n");
+}
+
+#[test]
 fn keys_of_the_machine_are_hidden_from_roots_box() {
     let scene = Scene::new();
     let look =
