@@ -199,11 +199,13 @@ impl Tool for Args {
         let mut options = std::mem::take(&mut self.options);
         options.notes = self.notes();
         if self.print {
-            let links = links::of(&self, true)?;
+            let (links, _) = links::of(&self, true)?;
             let text = print::chain(&links, &options, &next)?;
             return Ok(Job::Do(Box::new(move || chain::print(&text).map(drop))));
         }
-        Ok(Job::Launch { links: links::of(&self, false)?, next, options })
+        let (links, shown) = links::of(&self, false)?;
+        options.if_not_found = shown.and_then(|shown| shown.where_hidden(&next[0]));
+        Ok(Job::Launch { links, next, options })
     }
 }
 

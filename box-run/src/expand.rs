@@ -3,10 +3,10 @@
 use std::{ffi::OsString, fs, path::PathBuf};
 
 use chain::{Doing, Error, Job, Result, Words};
-use clap::{ArgAction, ArgMatches, Command, CommandFactory, parser::ValueSource};
+use clap::{ArgAction, ArgMatches, Command, CommandFactory, FromArgMatches, parser::ValueSource};
 use toml::{Table, Value};
 
-use crate::{Args, presets::Preset};
+use crate::{Args, modes::Modes, presets::Preset};
 
 /// The options that this is about.
 #[derive(Debug, clap::Args)]
@@ -48,25 +48,28 @@ pub(crate) fn expand(words: Vec<OsString>) -> Result<Words> {
     if !["preset", "config", "print_config"].into_iter().any(is_given) {
         return plain(words);
     }
+    let is_printed = typed.get_flag("print_config");
     let mut all: Vec<OsString> = words.first().cloned().into_iter().collect();
     let mut next = Vec::new();
-    if let Some(preset) = typed.get_one::<Preset>("preset") {
-        all.extend(preset.words().map(OsString::from));
-        if typed.get_flag("print_config") {
-            all.push(format!("--pids={}", preset.pids()).into());
-        }
-    }
     for file in typed.get_many::<PathBuf>("config").into_iter().flatten() {
         let doing = || format!("--config {}", file.display());
         let text = fs::read_to_string(file).doing(doing)?;
         next = read(&text, &command, &mut all).map_err(|error| error.within(&doing()))?;
     }
     all.extend(words.into_iter().skip(1));
+    if let Some(preset) = typed.get_one::<Preset>("preset") {
+        let said = command.clone().try_get_matches_from(&all).ok();
+        let modes = said.map(|said| Modes::from_arg_matches(&said)).transpose().ok().flatten();
+        let words =
+            if is_printed { preset.words() } else { preset.words_here(&modes.unwrap_or_default())? };
+        let pids = is_printed.then(|| format!("--pids={}", preset.pids()).into());
+        all.splice(1..1, words.into_iter().map(OsString::from).chain(pids));
+    }
     if typed.get_raw("words").is_none() && !next.is_empty() {
         all.push("--".into());
         all.extend(next);
     }
-    let instead = if typed.get_flag("print_config") {
+    let instead = if is_printed {
         let text = written(&command, &all)?;
         Some(Job::Do(Box::new(move || chain::print(&text).map(drop))))
     } else {

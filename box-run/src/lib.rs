@@ -7,7 +7,7 @@
 //! | `expand.rs`, `presets.rs` | words that stand for others |
 //! | `links.rs` | the links, with what a box has unless something else is said |
 //! | `privileges.rs` | what of that is about privileges and the environment |
-//! | `modes.rs`, `secrets.rs` | the host's tree as the root, and what is hidden in it |
+//! | `modes.rs`, `secrets.rs`, `walk.rs` | the host's tree as the root, and what is hidden in it |
 //! | `place.rs` | where another root is put together |
 //! | `print.rs` | the chain of lone tools |
 //! | `boxes.rs` | boxes that have a name |
@@ -26,5 +26,6 @@ mod print;
 mod privileges;
 mod secrets;
 mod terminal;
+mod walk;
 
 pub use args::Args;

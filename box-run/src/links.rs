@@ -9,7 +9,13 @@ use ovl_mount::{Changes, Layers, OvlMount};
 use priv_drop::{PrivDrop, Seccomp};
 use root_enter::{Details, Entries, Entry, RootEnter};
 
-use crate::{Args, check, modes, place, presets::Preset, privileges};
+use crate::{
+    Args, check,
+    modes::{self, Shown},
+    place,
+    presets::Preset,
+    privileges,
+};
 
 /// Processes and threads at once.
 pub(crate) const PIDS: &str = "1024";
@@ -17,8 +23,8 @@ pub(crate) const PIDS: &str = "1024";
 const UMASK: u32 = 0o022;
 
 /// The links of the box, outermost first: the group, so that it holds all that follows; the namespaces; the tree;
-/// the switch into it; and what the command alone is without.
-pub(crate) fn of(args: &Args, for_chain: bool) -> Result<Links> {
+/// the switch into it; and what the command alone is without. And what is shown of the host's tree, if it is that.
+pub(crate) fn of(args: &Args, for_chain: bool) -> Result<(Links, Option<Shown>)> {
     let mut links: Links = Vec::new();
     let (group, by_namespace) = counting(args)?;
     if !for_chain {
@@ -32,7 +38,7 @@ pub(crate) fn of(args: &Args, for_chain: bool) -> Result<Links> {
     let changes = changes(args);
     let is_host = lower.is_empty();
     let mut wanted = namespaces(args)?;
-    let (place, entries) = if is_host {
+    let (place, entries, shown) = if is_host {
         let tree = modes::tree(&args.modes, &changes, &args.allow, &mut details)?;
         // root-enter runs the next tool from a mount of its own, which an ordinary user may make only in a mount
         // namespace that is the new user namespace's.
@@ -44,13 +50,13 @@ pub(crate) fn of(args: &Args, for_chain: bool) -> Result<Links> {
             links.push(Box::new(OvlMount::new(layers, dir).by_fuse(args.layers.fuse)));
         }
         let entries = tree.entries.into_iter().chain(args.entries.0.iter().cloned()).collect();
-        (PathBuf::from("/"), Entries(entries))
+        (PathBuf::from("/"), Entries(entries), Some(tree.shown))
     } else {
         args.modes.refuse_with_root()?;
         let layers = Layers { lower, changes, options: args.mount.clone() };
         let place = place::choose(&layers, &args.entries)?;
         links.push(Box::new(OvlMount::new(layers, place.clone()).by_fuse(args.layers.fuse)));
-        (place, args.entries.clone())
+        (place, args.entries.clone(), None)
     };
     if for_chain {
         check_printable(args, &entries, &details)?;
@@ -60,7 +66,7 @@ pub(crate) fn of(args: &Args, for_chain: bool) -> Result<Links> {
     links.insert(inner, Box::new(made(args, wanted)?));
     links.push(Box::new(RootEnter::new(place, entries).with(details)));
     links.push(Box::new(PrivDrop::new(privileges::of(args, is_host, by_namespace)?)));
-    Ok(links)
+    Ok((links, shown))
 }
 
 /// The group with what the command is held to; and how many processes the user namespace is to count, where no

@@ -2,22 +2,28 @@
 
 use std::{
     collections::BTreeMap,
-    env, fs,
+    env,
+    ffi::OsStr,
+    fmt, fs,
+    os::unix::ffi::OsStrExt,
     path::{Path, PathBuf},
 };
 
 use chain::{Doing, Error, Result, Size, mount::MountAttrFlags};
-use nix::unistd::{AccessFlags, access, geteuid};
+use nix::unistd::geteuid;
 use ovl_mount::Changes;
 use root_enter::{Bind, Details, Entry, From, Tmpfs};
 
-use crate::{args::Loosened, secrets};
+use crate::{args::Loosened, secrets, walk::Walk};
 
 /// What an empty directory in memory may take.
 const HIDDEN: Size = Size(64 << 20);
 
+/// What every machine has, and nothing runs without.
+const SYSTEM: [&str; 9] = ["/bin", "/boot", "/dev", "/etc", "/lib", "/proc", "/sbin", "/sys", "/usr"];
+
 /// How directories of the host are seen.
-#[derive(Debug, clap::Args)]
+#[derive(Debug, Default, clap::Args)]
 #[command(next_help_heading = "The host's tree, without --root; the innermost counts")]
 pub(crate) struct Modes {
     /// Show a directory or a file read-only, as all is that is not hidden; may be repeated, as the others
@@ -55,11 +61,81 @@ impl Mode {
     }
 }
 
+/// A path that was given a mode.
+struct Given<'a> {
+    /// As it was typed.
+    path: &'a Path,
+    mode: Mode,
+    option: &'static str,
+    /// Without links. It is looked up once: what is judged is what is shown.
+    real: PathBuf,
+    /// The link that leads somewhere else, and where to.
+    out: Option<(PathBuf, PathBuf)>,
+}
+
+impl<'a> Given<'a> {
+    fn find((path, mode, option): (&'a PathBuf, Mode, &'static str)) -> Result<Self> {
+        let Walk { real, out } = Walk::of(path).doing(|| format!("{option} {}", path.display()))?;
+        let given = Self { path, mode, option, real, out };
+        given.refuse_kernels()?;
+        Ok(given)
+    }
+
+    /// Of what the kernel shows there a box has its own: the host's is about all processes and devices.
+    fn refuse_kernels(&self) -> Result<()> {
+        let hint = match self.real.to_str() {
+            _ if matches!(self.mode, Mode::Hidden(_)) => return Ok(()),
+            Some("/sys") => "use --sysfs /sys",
+            _ if self.real.starts_with("/proc") => "use --proc-full",
+            _ => return Ok(()),
+        };
+        Err(Error::new(self.to_string(), "it would be the host's").hint(hint))
+    }
+
+    /// A link in a repository or an archive could open any directory to be written.
+    fn refuse_link(&self) -> Result<()> {
+        match (&self.out, self.mode) {
+            (Some((link, to)), Mode::Writable | Mode::Over) => {
+                let why =
+                    format!("the link {} leads to {}, out of its directory", link.display(), to.display());
+                let hint = format!("name that, if it is to be {}", self.mode.word());
+                Err(Error::new(self.to_string(), why).hint(hint))
+            }
+            _ => Ok(()),
+        }
+    }
+}
+
+impl fmt::Display for Given<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter) -> fmt::Result {
+        write!(f, "{} {}", self.option, self.path.display())
+    }
+}
+
 /// What is to be put together.
 pub(crate) struct Tree {
     /// What is mounted over directories before, and where its changes go.
     pub(crate) over: Vec<(PathBuf, Changes)>,
     pub(crate) entries: Vec<Entry>,
+    pub(crate) shown: Shown,
+}
+
+/// What is seen of the host's tree.
+pub(crate) struct Shown(BTreeMap<PathBuf, Mode>);
+
+impl Shown {
+    /// What to do about a command that the caller has by its PATH and the box has not.
+    pub(crate) fn where_hidden(&self, name: &OsStr) -> Option<String> {
+        let path = env::var_os("PATH").filter(|_| !name.as_bytes().contains(&b'/'))?;
+        let dir = env::split_paths(&path).find(|dir| dir.join(name).is_file())?;
+        let dir = fs::canonicalize(dir).ok().filter(|dir| is_hidden(&self.0, dir))?;
+        // A program of ~/.cargo/bin needs more of ~/.cargo, and one of ~/bin nothing of the home.
+        let is_of_tool =
+            |above: &&Path| above.file_name().is_some_and(|name| name.as_bytes().starts_with(b"."));
+        let above = dir.parent().filter(|_| dir.ends_with("bin")).filter(is_of_tool);
+        let (dir, show) = (dir.display(), above.unwrap_or(&dir).display());
+        Some(format!("it is in {dir}, which the box does not show; --ro {show} shows it"))
+    }
 }
 
 impl Modes {
@@ -71,6 +147,16 @@ impl Modes {
             (&self.over, Mode::Over, "--over"),
         ];
         all.into_iter().flat_map(|(paths, mode, option)| paths.iter().map(move |path| (path, mode, option)))
+    }
+
+    /// All that have one.
+    pub(crate) fn paths(&self) -> impl Iterator<Item = &Path> {
+        self.given().map(|(path, ..)| path.as_path())
+    }
+
+    /// Whether something is said to be written.
+    pub(crate) fn has_rw(&self) -> bool {
+        !self.rw.is_empty()
     }
 
     /// With a root of its own a box has nothing of the host's tree.
@@ -93,12 +179,12 @@ pub(crate) fn tree(
     allow: &Loosened,
     details: &mut Details,
 ) -> Result<Tree> {
+    let given = modes.given().map(Given::find).collect::<Result<Vec<_>>>()?;
     let mut named = BTreeMap::new();
-    for (path, mode, option) in modes.given() {
-        let doing = || format!("{option} {}", path.display());
-        let real = fs::canonicalize(path).doing(doing)?;
-        if named.insert(real.clone(), mode).is_some_and(|other| other != mode) {
-            return Err(Error::new(doing(), format!("{} has another mode as well", real.display())));
+    for given in &given {
+        if named.insert(given.real.clone(), given.mode).is_some_and(|other| other != given.mode) {
+            let why = format!("{} has another mode as well", given.real.display());
+            return Err(Error::new(given.to_string(), why));
         }
     }
     let root = named.remove(Path::new("/")).unwrap_or(Mode::ReadOnly);
@@ -117,25 +203,34 @@ pub(crate) fn tree(
     if !allow.allow_secrets {
         let shown =
             || named.iter().filter(|(_, mode)| !matches!(mode, Mode::Hidden(_))).map(|(path, _)| path);
-        let is_named = |secret: &Path| shown().any(|path| path.starts_with(secret));
-        let is_shown = |home: &Path| !is_hidden(&seen, home) || shown().any(|path| path.starts_with(home));
-        let secrets: Vec<_> = secrets::all(is_shown).collect();
-        for (path, mode, option) in modes.given().filter(|(_, mode, _)| !matches!(mode, Mode::Hidden(_))) {
-            let (Ok(typed), Ok(real)) = (std::path::absolute(path), fs::canonicalize(path)) else { continue };
+        // What is named in a secret directory is put into the empty one.
+        let is_named = |secret: &Path| shown().any(|path| path == secret);
+        let secrets = secrets::all();
+        for given in given.iter().filter(|given| !matches!(given.mode, Mode::Hidden(_))) {
+            let Ok(typed) = std::path::absolute(given.path) else { continue };
             // A link may be of somebody who would like to see it.
-            let into = |secret: &&PathBuf| real.starts_with(secret) && !typed.starts_with(secret);
-            if let Some(secret) = secrets.iter().find(into) {
+            let into = |secret: &&PathBuf| given.real.starts_with(secret) && !typed.starts_with(secret);
+            if let Some(secret) = secrets.known.iter().find(into) {
                 let why = format!("a link leads to {}, which is hidden unless it is named", secret.display());
-                let hint = format!("name it, if it is to be {}", mode.word());
-                return Err(Error::new(format!("{option} {}", path.display()), why).hint(hint));
+                let hint = format!("name it, if it is to be {}", given.mode.word());
+                return Err(Error::new(given.to_string(), why).hint(hint));
             }
         }
-        for secret in secrets.into_iter().filter(|secret| !is_named(secret)) {
-            if !is_hidden(&seen, &secret) && is_there(&secret) {
-                all.insert(secret, Mode::Hidden(0o700));
-            }
+        if let Some(given) = given
+            .iter()
+            .find(|given| !matches!(given.mode, Mode::Hidden(_)) && secrets.closed.contains(&given.real))
+        {
+            return Err(Error::new(
+                given.to_string(),
+                "it is closed, so that what is secret in it is not found",
+            )
+            .hint("open it with chmod u+x, or add --allow-secrets"));
         }
+        let to_hide = secrets.known.into_iter().filter(|secret| !is_named(secret)).chain(secrets.closed);
+        let to_hide = to_hide.filter(|path| !is_hidden(&seen, path));
+        all.extend(to_hide.map(|path| (path, Mode::Hidden(0o700))));
     }
+    given.iter().try_for_each(Given::refuse_link)?;
     // What is hidden already need not be hidden again, and is not there to be.
     let modes: BTreeMap<_, _> = all.iter().chain(&named).map(|(path, mode)| (path.clone(), *mode)).collect();
     let is_in_hidden = |path: &Path| path.parent().is_some_and(|dir| is_hidden(&modes, dir));
@@ -149,8 +244,8 @@ pub(crate) fn tree(
     let over = changes_of(over, changes)?;
     // In the order of their names what lies in another comes after it.
     let mut entries = vec![Entry::Mask("/sys".into())];
-    entries.extend(all.into_iter().map(|(path, mode)| entry(path, mode)));
-    Ok(Tree { over, entries })
+    entries.extend(all.iter().map(|(path, mode)| entry(path.clone(), *mode)));
+    Ok(Tree { over, entries, shown: Shown(all) })
 }
 
 /// What is hidden unless something else is said: what is private to the user, or to all that root could read; the
@@ -167,20 +262,18 @@ fn usual() -> BTreeMap<PathBuf, Mode> {
 
 /// Whether nothing could run without it. Services have homes such as /usr/sbin, /dev and /.
 pub(crate) fn is_of_system(path: &Path) -> bool {
-    const DIRS: [&str; 9] = ["/bin", "/boot", "/dev", "/etc", "/lib", "/proc", "/sbin", "/sys", "/usr"];
-    let is_above = DIRS.iter().any(|dir| Path::new(dir).starts_with(path));
-    is_above || path == Path::new("/var") || DIRS.iter().any(|dir| path.starts_with(dir))
+    has_system(path) || path == Path::new("/var") || SYSTEM.iter().any(|dir| path.starts_with(dir))
+}
+
+/// Whether such a directory is in it, or is it.
+pub(crate) fn has_system(path: &Path) -> bool {
+    SYSTEM.iter().any(|dir| Path::new(dir).starts_with(path))
 }
 
 /// Whether the innermost directory around it, or it itself, is hidden.
 fn is_hidden(modes: &BTreeMap<PathBuf, Mode>, path: &Path) -> bool {
     let innermost = path.ancestors().find_map(|dir| modes.get(dir));
     matches!(innermost, Some(Mode::Hidden(_)))
-}
-
-/// Whether there is something that the caller could read.
-fn is_there(path: &Path) -> bool {
-    access(path, AccessFlags::R_OK).is_ok()
 }
 
 /// The caller's, if it is in the box.
@@ -211,7 +304,7 @@ fn changes_of(over: Vec<PathBuf>, changes: &Changes) -> Result<Vec<(PathBuf, Cha
 }
 
 fn entry(path: PathBuf, mode: Mode) -> Entry {
-    let bind = |path: PathBuf, set| Entry::Bind(Bind { set, ..Bind::new(From::Path(path.clone()), path) });
+    let bind = |path: PathBuf, set| Entry::Bind(Bind { set, ..Bind::new(From::Real(path.clone()), path) });
     match mode {
         Mode::ReadOnly => bind(path, MountAttrFlags::MOUNT_ATTR_RDONLY),
         Mode::Writable | Mode::Over => bind(path, MountAttrFlags::empty()),

@@ -134,6 +134,55 @@ fn a_preset_that_limits_processes_alone_needs_no_group() {
 }
 
 #[test]
+fn a_preset_lets_no_home_and_nothing_of_the_system_be_written() {
+    let scene = Scene::new();
+    scene.tree("home/project", &[]);
+    let run = |script: &str| said(&scene, &format!("export HOME=$PWD/home; {script}"));
+    for dir in ["/", "/usr", "/usr/lib", "/etc", "/root", "/home", "~", "~/.."] {
+        for preset in ["build", "agent"] {
+            let seen = run(&format!("cd {dir}; box-run --preset {preset} -- echo ran"));
+            assert!(
+                seen.starts_with(&format!("box-run: --preset {preset}: it would let all of "))
+                    && seen.ends_with("; change to a project's directory, or name it: --rw DIR\n"),
+                "{dir}: {seen}"
+            );
+        }
+    }
+    assert_eq!(run("cd home/project; box-run --preset agent -- echo ran"), "ran\n");
+    // Who names it may have it, and who names something else has that alone.
+    assert_eq!(run("cd home; box-run --preset build --rw . -- touch mine; ls"), "mine\nproject\n");
+    assert_eq!(
+        run("cd home; box-run --preset build --rw project -- touch other project/made; ls . project"),
+        ".:\nmine\nproject\n\nproject:\nmade\n"
+    );
+}
+
+#[test]
+fn an_agent_does_not_write_what_git_runs_outside() {
+    let scene = Scene::new();
+    scene.tree("work/.git/hooks", &[("pre-commit", "\n")]);
+    scene.tree("work/.git", &[("config", "[core]\n")]);
+    let look = "for file in .git/hooks/new .git/hooks/pre-commit .git/config .git/index; do \
+                { echo >>$file; } 2>/dev/null && echo $file; done; mv .git other 2>/dev/null && echo moved; true";
+    let run = |options: &str| said(&scene, &format!("cd work; box-run {options} -- bash -c '{look}'"));
+    assert_eq!(run("--preset agent"), ".git/index\n");
+    assert_eq!(run("--preset agent --rw .git/config"), ".git/config\n.git/index\n");
+    assert_eq!(
+        run("--preset agent --rw .git/hooks --hide .git/config"),
+        ".git/hooks/new\n.git/hooks/pre-commit\n.git/index\n"
+    );
+    // A repository elsewhere, or none.
+    scene.tree("worktree", &[(".git", "gitdir: ../work/.git\n")]);
+    assert_eq!(
+        said(
+            &scene,
+            "cd worktree; box-run --preset agent -- ls -A; mkdir ../none; cd ../none; box-run --preset agent -- ls -A"
+        ),
+        ".git\n"
+    );
+}
+
+#[test]
 fn what_can_be_had_is_told() {
     let scene = Scene::new();
     let seen = said(&scene, "box-run --check; echo $?");

@@ -20,6 +20,7 @@ fn home(scene: &Scene, user: u32) {
         "home/project/source",
         "home/.ssh",
         "home/.ssh/id_ed25519",
+        "home/.config",
         "home/.netrc",
         "home/.profile",
     ] {
@@ -78,9 +79,134 @@ fn what_is_secret_stays_hidden_where_its_directory_is_shown() {
         assert_eq!(run(&format!("{named} -- bash -c '{look}'")), "secret\ntext\ntext\n");
         let inside = "box-run --ro ~ --ro ~/.ssh/id_ed25519";
         assert_eq!(run(&format!("{inside} -- bash -c '{look}'")), "secret\ntext\ntext\n");
+        // It alone.
+        let beside = "echo host >~/.ssh/known_hosts; box-run --ro ~ --ro ~/.ssh/known_hosts -- bash -c 'cd ~/.ssh; ls; cat *'; \
+                      rm ~/.ssh/known_hosts";
+        assert_eq!(run(beside), "known_hosts\nhost\n");
         let all = format!("box-run --allow-secrets --ro ~ -- bash -c '{look}'");
         assert_eq!(run(&all), "secret\nsecret\nsecret\ntext\ntext\n");
     });
+}
+
+#[test]
+fn what_is_secret_is_hidden_whatever_its_permissions_and_those_above_it_are() {
+    for_both(|_, run| {
+        let look = "cd; for file in .ssh/id_ed25519 .netrc .config/gh/hosts.yml .profile; do \
+                    [ -e $file ] && cat $file; done 2>/dev/null; true";
+        let close = "chmod 000 ~/.netrc ~/.config; chmod 300 ~/.ssh";
+        let open = "chmod 700 ~/.config";
+        let seen = run(&format!("{close}; box-run --ro ~ -- bash -c '{look}'; {open}"));
+        assert_eq!(seen, "text\n");
+    });
+}
+
+#[test]
+fn a_closed_directory_is_not_shown_if_secrets_may_be_in_it() {
+    let scene = Scene::new();
+    home(&scene, ORDINARY_USER);
+    let script = "export HOME=$PWD/home; chmod 000 home; box-run --ro ~ --chdir / -- cat ~/.netrc; box-run --ro ~ --allow-secrets --chdir / -- cat ~/.netrc; \
+                  chmod 755 home";
+    scene.script_as_user(script).assert().success().stdout("secret\n").stderr(format!(
+        "box-run: --ro {home}: it is closed, so that what is secret in it is not found; open it with chmod u+x, or add --allow-secrets\n",
+        home = scene.path("home").display()
+    ));
+}
+
+#[test]
+fn secrets_are_hidden_where_a_link_in_a_hidden_home_leads_to() {
+    for_both(|scene, run| {
+        scene.tree("away/keys", &[("id_ed25519", "secret\n"), ("other", "secret\n")]);
+        scene.tree("away", &[("file", "text\n")]);
+        let look = "cat away/file; cat away/keys/* 2>/dev/null";
+        let show = "rm -r ~/.ssh; ln -s ../away/keys ~/.ssh; cd ../..; box-run --ro away --chdir $PWD";
+        assert_eq!(run(&format!("{show} -- bash -c '{look}'; true")), "text\n");
+    });
+}
+
+#[test]
+fn secrets_are_hidden_where_the_environment_says_that_they_are() {
+    for_both(|scene, run| {
+        scene.tree("keys", &[("private", "secret\n")]);
+        scene.tree("config/gh", &[("hosts.yml", "secret\n")]);
+        scene.tree("config/other", &[("file", "text\n")]);
+        let agents = "cd ../..; perl -MSocket -e 'for (qw(ssh bus docker)) { socket(S, AF_UNIX, SOCK_STREAM, 0); bind(S, sockaddr_un(\"home/$_\")) or die }'; \
+                      export GNUPGHOME=$PWD/keys XDG_CONFIG_HOME=$PWD/config SSH_AUTH_SOCK=$PWD/home/ssh \
+                      DBUS_SESSION_BUS_ADDRESS=unix:path=$PWD/home/b%75s,guid=1 DOCKER_HOST=unix://$PWD/home/docker";
+        let look = "cat keys/* config/*/*; for file in home/{ssh,bus,docker}; do [ -S $file ] && echo $file; done; true";
+        let seen = run(&format!(
+            "{agents}; box-run --ro . --ro ~ -- bash -c '{look}' 2>&1 | grep -v cat: ; box-run --ro . --ro ~ --allow-secrets -- bash -c '{look}'"
+        ));
+        assert_eq!(seen, "text\nsecret\nsecret\ntext\nhome/ssh\nhome/bus\nhome/docker\n");
+    });
+}
+
+#[test]
+fn a_link_opens_no_other_directory_to_be_written() {
+    for_both(|scene, run| {
+        let (home, project) = (scene.path("home"), scene.path("home/project"));
+        run("mkdir ../other sub; ln -s ../other out; ln -s / root; ln -s sub in; ln -s in/../../other far");
+        for (option, to) in [
+            ("--rw out", home.join("other")),
+            ("--rw out/.", home.join("other")),
+            ("--rw root", "/".into()),
+            ("--over root/usr", "/".into()),
+            ("--rw root/usr", "/".into()),
+            ("--rw far", home.join("other")),
+        ] {
+            let name = option.split([' ', '/']).nth(1).expect("a name");
+            let written = if option.starts_with("--rw") { "written" } else { "changed" };
+            assert_eq!(
+                run(&format!("box-run --ro . {option} -- echo ran 2>&1; true")),
+                format!(
+                    "box-run: {option}: the link {} leads to {}, out of its directory; name that, if it is to be {written}\n",
+                    project.join(name).display(),
+                    to.display()
+                )
+            );
+        }
+        // What stays in the directory, is read only, or is a link of the system.
+        assert_eq!(run("box-run --ro . --rw in -- touch in/new; ls sub"), "new\n");
+        assert_eq!(run("box-run --ro . --ro out --rw /bin --rw /var/run -- echo ran"), "ran\n");
+    });
+}
+
+#[test]
+fn what_was_judged_is_what_is_written_even_if_a_link_takes_its_place_meanwhile() {
+    let scene = Scene::new();
+    let script = "mkdir -p ws/sub victim; ln -s ../victim ws/other; \
+                  perl -e 'my ($sub, $other) = (\"ws/sub\", \"ws/other\"); while (1) { syscall(316, -100, $sub, -100, $other, 2) }' & swap=$!; \
+                  for i in {1..60}; do for option in --rw --over; do \
+                      box-run --ro . $option ws/sub -- bash -c 'touch ws/sub/x victim/x; echo ran' 2>/dev/null; done; done | wc -l; \
+                  kill $swap; wait $swap 2>/dev/null; ls victim";
+    let output = scene.script(script).output().expect("bash");
+    let seen = String::from_utf8_lossy(&output.stdout).into_owned();
+    // Some ran.
+    let count = seen.trim().parse::<u32>().unwrap_or_else(|_| panic!("{seen}"));
+    assert!(count > 0 && count < 120, "{seen}");
+}
+
+#[test]
+fn a_command_that_is_hidden_is_told_where_it_is() {
+    let scene = Scene::new();
+    home(&scene, 0);
+    let home = scene.path("home").display().to_string();
+    for (dir, shows) in [(".cargo/bin", ".cargo"), ("bin", "bin"), (".pyenv/shims", ".pyenv/shims")] {
+        let make = format!(
+            "mkdir -p ~/{dir}; printf '#!/bin/sh\\necho ran\\n' >~/{dir}/tool; chmod +x ~/{dir}/tool; export PATH=$HOME/{dir}:$PATH"
+        );
+        let script = format!(
+            "export HOME=$PWD/home; cd home/project; {make}; box-run --rw . -- tool; echo $?; box-run --rw . --ro ~/{shows} -- tool"
+        );
+        scene.script(&script).assert().stdout("127\nran\n").stderr(format!(
+            "box-run: run tool: No such file or directory; it is in {home}/{dir}, which the box does not show; --ro {home}/{shows} shows it\n"
+        ));
+    }
+    // Where there is none there is nothing to say.
+    scene
+        .script("cd /; box-run -- no-such-tool")
+        .assert()
+        .code(127)
+        .stderr("box-run: run no-such-tool: No such file or directory\n");
 }
 
 #[test]

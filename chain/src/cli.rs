@@ -15,7 +15,7 @@ use clap::{
 };
 
 use crate::{
-    error::{Doing, Error, Result},
+    error::{Doing, Error, NOT_FOUND, Result},
     launch::Plan,
     link::{Ending, Links},
     next::Next,
@@ -77,6 +77,9 @@ pub struct Options {
     /// What a dry run says first, besides the links' steps.
     #[arg(skip)]
     pub notes: Vec<String>,
+    /// What to do about it if NEXT is not found, where that is known.
+    #[arg(skip)]
+    pub if_not_found: Option<String>,
 }
 
 impl Options {
@@ -207,7 +210,10 @@ fn run(job: Job) -> Result<Ending> {
                 let steps = options.notes.into_iter().chain(plan.steps());
                 return print(&steps.map(|step| step + "\n").collect::<String>());
             }
-            plan.run()
+            plan.run().map_err(|error| match options.if_not_found {
+                Some(hint) if error.status() == NOT_FOUND => error.hint(hint),
+                _ => error,
+            })
         }
         Job::Do(act) => act().map(|()| Ending::NotRun),
         Job::Ask(ask) => ask().map(Ending::Exited),

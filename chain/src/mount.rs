@@ -16,7 +16,7 @@ use nix::{
     unistd::{chdir, fchdir, pivot_root},
 };
 use rustix::{
-    fs::{AtFlags, CWD, Mode, OFlags, StatxFlags, open, statx},
+    fs::{AtFlags, CWD, Mode, OFlags, ResolveFlags, StatxFlags, open, openat2, statx},
     mount::{
         FsMountFlags, FsOpenFlags, MoveMountFlags, OpenTreeFlags, fsconfig_create, fsconfig_set_fd,
         fsconfig_set_flag, fsconfig_set_string, fsmount, fsopen, move_mount, open_tree,
@@ -118,6 +118,15 @@ pub fn copy_tree(path: &Path, recursive: bool) -> Result<OwnedFd> {
     open_tree(CWD, path, flags)
         .doing(|| format!("bind {}", path.display()))
         .remedy(Errno::EPERM, "run as root")
+}
+
+/// The same of a path that had no symbolic links when it was looked at. If it has one now, that is an error, so that
+/// nobody puts another directory in its place meanwhile (openat2(2), RESOLVE_NO_SYMLINKS, Linux 5.6).
+pub fn copy_real(path: &Path, recursive: bool) -> Result<OwnedFd> {
+    let doing = || format!("bind {}", path.display());
+    let place = openat2(CWD, path, OFlags::PATH | OFlags::CLOEXEC, Mode::empty(), ResolveFlags::NO_SYMLINKS);
+    let place = place.doing(doing).remedy(Errno::ELOOP, "a link has taken its place; try it again")?;
+    copy_below(place, "", recursive).doing(doing).remedy(Errno::EPERM, "run as root")
 }
 
 /// A copy of what is `name` below the open directory `dir`, or of `dir` itself, which may be a file then, if

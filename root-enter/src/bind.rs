@@ -33,6 +33,8 @@ pub struct Bind {
 pub enum From {
     /// A path on the host.
     Path(PathBuf),
+    /// The same, but a symbolic link in it is an error: who has looked at it has seen none.
+    Real(PathBuf),
     /// What the caller has open, as a file, a directory, or as a place only (O_PATH).
     Fd(RawFd),
 }
@@ -119,7 +121,7 @@ impl Bind {
     /// The value that makes the same.
     pub(crate) fn value(&self) -> OsString {
         let from = match &self.from {
-            From::Path(path) => colons::escape(path),
+            From::Path(path) | From::Real(path) => colons::escape(path),
             From::Fd(number) => format!("fd:{number}").into(),
         };
         colons::join(&[&from, &colons::escape(&self.to)], &self.options())
@@ -139,7 +141,7 @@ impl Bind {
 impl fmt::Display for From {
     fn fmt(&self, f: &mut fmt::Formatter) -> fmt::Result {
         match self {
-            Self::Path(path) => write!(f, "{}", path.display()),
+            Self::Path(path) | Self::Real(path) => write!(f, "{}", path.display()),
             Self::Fd(number) => write!(f, "descriptor {number}"),
         }
     }

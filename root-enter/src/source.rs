@@ -10,7 +10,7 @@ use std::{
 
 use chain::{
     Doing, Error, Propagation, Remedy, Result, id_map,
-    mount::{Attributes, MountAttrFlags, copy_below, copy_tree},
+    mount::{Attributes, MountAttrFlags, copy_below, copy_real, copy_tree},
     take_fd,
 };
 use nix::errno::Errno;
@@ -31,7 +31,7 @@ impl Source {
     pub(crate) fn prepare(bind: &Bind, common: MountAttrFlags) -> Result<Self> {
         let doing = || format!("bind {}", bind.from);
         let (given, found) = match &bind.from {
-            From::Path(path) => (None, fs::metadata(path).doing(doing)?),
+            From::Path(path) | From::Real(path) => (None, fs::metadata(path).doing(doing)?),
             From::Fd(number) => {
                 let given = File::from(take_fd(*number).doing(doing)?);
                 let found = given.metadata().doing(doing)?;
@@ -64,8 +64,10 @@ impl Source {
     /// Copies what a path leads to, and gives the copy its attributes: with all that is mounted below it,
     /// because a part alone would show what those mounts hide.
     pub(crate) fn copy(&mut self, bind: &Bind, common: MountAttrFlags, how: Propagation) -> Result<()> {
-        if let From::Path(path) = &bind.from {
-            self.tree = Some(copy_tree(path, bind.recursive)?);
+        match &bind.from {
+            From::Path(path) => self.tree = Some(copy_tree(path, bind.recursive)?),
+            From::Real(path) => self.tree = Some(copy_real(path, bind.recursive)?),
+            From::Fd(_) => {}
         }
         let Some(tree) = &self.tree else { return Ok(()) };
         // A copy of what the caller gave hangs together with the original, and that is outside.
