@@ -102,6 +102,33 @@ fn what_a_layer_cannot_say_is_refused_and_leaves_no_file() {
     }
 }
 
+#[test]
+fn a_layer_does_not_lie_in_what_it_is_made_of() {
+    let scene = Scene::new();
+    scene.tree("upper/sub", &[("file", "")]);
+    let why = |name: &str, upper: &str| {
+        format!("ovl-layer: -o {name}: it is in {upper}, which the layer is made of; write it elsewhere\n")
+    };
+    for (words, name, upper) in [
+        ("upper -o upper/x.tar", "upper/x.tar", "upper"),
+        ("-n upper -o upper/sub/x.tar", "upper/sub/x.tar", "upper"),
+        ("link -o ./upper/../upper/x.tar", "./upper/../upper/x.tar", "link"),
+        ("upper -o - >upper/x.tar", "-", "upper"),
+    ] {
+        let script = format!(
+            "ln -sfn upper link; timeout 9 ovl-layer {words}; echo $?; rm -f upper/x.tar; find upper"
+        );
+        let run = scene.script(&script).assert().success().stderr(why(name, upper));
+        run.stdout("125\nupper\nupper/sub\nupper/sub/file\n");
+    }
+    let run =
+        scene.script("cd upper; timeout 9 ovl-layer . -o x.tar").assert().code(125).stderr(why("x.tar", "."));
+    run.stdout("");
+    let script =
+        "cd upper; ovl-layer . -o ../x.tar && ovl-layer sub -o x.tar && tar -tf ../x.tar && tar -tf x.tar";
+    scene.script(script).assert().success().stdout("sub/\nsub/file\nfile\n").stderr("");
+}
+
 /// An entry of a layer: kind, name, and what it links to.
 type Entry<'a> = (EntryType, &'a str, &'a str);
 

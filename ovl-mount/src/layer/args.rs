@@ -3,11 +3,14 @@
 use std::{
     fs::{self, File},
     io::{self, BufWriter, Write},
-    os::fd::{AsFd, OwnedFd},
+    os::{
+        fd::{AsFd, OwnedFd},
+        unix::fs::MetadataExt,
+    },
     path::{Path, PathBuf},
 };
 
-use chain::{Doing, Job, Result, Size, Tool};
+use chain::{Doing, Error, Job, Result, Size, Tool};
 use clap::Parser;
 
 use super::{
@@ -95,6 +98,7 @@ impl Args {
     fn pack(&self, name: &Path) -> Result<()> {
         check::directory("upper layer", &self.dir)?;
         let form = Form::of(name)?;
+        self.refuse_within(name)?;
         if self.dry_run {
             let (dir, name) = (self.dir.display(), name.display());
             return chain::print(&format!("write the changes in {dir} to {name}, {form}\n")).map(drop);
@@ -116,6 +120,25 @@ impl Args {
             let _ = fs::remove_file(&new);
         }
         done
+    }
+
+    /// Fails if the layer would lie in the directory that it is made of, and be packed itself.
+    fn refuse_within(&self, name: &Path) -> Result<()> {
+        let above = if name == Path::new("-") {
+            // Where a shell has sent stdout; a pipe or a terminal has no such place.
+            fs::canonicalize("/proc/self/fd/1").map(|file| file.parent().map(Path::to_path_buf))
+        } else {
+            let above = name.parent().filter(|above| !above.as_os_str().is_empty());
+            fs::canonicalize(above.unwrap_or(Path::new("."))).map(Some)
+        };
+        // By what is there and not by name: the upper directory may be mounted elsewhere too.
+        let identity = |dir: &Path| fs::metadata(dir).ok().map(|found| (found.dev(), found.ino()));
+        let own = identity(&self.dir);
+        if above.ok().flatten().is_some_and(|above| above.ancestors().any(|dir| identity(dir) == own)) {
+            let why = format!("it is in {}, which the layer is made of", self.dir.display());
+            return Err(Error::new(format!("-o {}", name.display()), why).hint("write it elsewhere"));
+        }
+        Ok(())
     }
 
     fn pack_to(
