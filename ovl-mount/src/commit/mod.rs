@@ -82,10 +82,14 @@ pub(crate) fn commit(order: &Order) -> Result<()> {
             Some(_) => Vec::new(),
         };
         if order.dry_run {
-            return chain::print(&crate::diff::lines(&found)).map(drop);
+            chain::print(&crate::diff::lines(&found))?;
         }
-        if !order.force {
+        // What was begun is completed without another look.
+        if begun.is_none() && !order.force {
             conflict::refuse(&found, &newer)?;
+        }
+        if order.dry_run {
+            return Ok(());
         }
     }
     let (stage, moves) = match begun {
