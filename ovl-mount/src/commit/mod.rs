@@ -25,14 +25,11 @@ mod tree;
 
 pub use args::Args;
 
-use std::{
-    os::fd::AsFd,
-    path::{Path, PathBuf},
-};
+use std::path::{Path, PathBuf};
 
 use chain::{Doing, Error, Result};
 
-use crate::changes::{Change, Kind, Lowers, Prefix, Stat, changes, root};
+use crate::changes::{Change, Kind, Lowers, Stat, changes, root, upper};
 use choice::Choice;
 use loss::Rules;
 use moves::Done;
@@ -50,8 +47,7 @@ pub(crate) struct Order {
 }
 
 pub(crate) fn commit(order: &Order) -> Result<()> {
-    let upper = root(&order.upper, "upper directory")?;
-    let prefix = Prefix::of(upper.as_fd(), &order.upper, order.userxattr)?;
+    let (upper, prefix) = upper(&order.upper, "upper directory", order.userxattr)?;
     let tree = Tree { root: root(&order.to, "directory")? };
     let doing = || order.to.display().to_string();
     let target = Stat::of_open(&tree.root).doing(doing)?;

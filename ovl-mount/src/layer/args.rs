@@ -19,7 +19,7 @@ use super::{
     write::{Form, Stream},
 };
 use crate::{
-    changes::{Prefix, root},
+    changes::{Prefix, upper},
     check,
 };
 
@@ -99,12 +99,11 @@ impl Args {
         check::directory("upper layer", &self.dir)?;
         let form = Form::of(name)?;
         self.refuse_within(name)?;
+        let (upper, prefix) = upper(&self.dir, "upper layer", self.userxattr)?;
         if self.dry_run {
             let (dir, name) = (self.dir.display(), name.display());
             return chain::print(&format!("write the changes in {dir} to {name}, {form}\n")).map(drop);
         }
-        let upper = root(&self.dir, "upper layer")?;
-        let prefix = Prefix::of(upper.as_fd(), &self.dir, self.userxattr)?;
         let writing = || format!("write {}", name.display());
         if name == Path::new("-") {
             return self.pack_to((&upper, prefix), form, io::stdout().lock(), writing);
