@@ -42,13 +42,13 @@ pub struct Args {
     #[arg(short = 'x', long, value_name = "FILE")]
     extract: Option<PathBuf>,
     /// Let no file be younger than this, in seconds since 1970, so that a layer can be made again
-    #[arg(long, value_name = "SECONDS", conflicts_with = "extract")]
+    #[arg(long, value_name = "SECONDS", conflicts_with = "extract", value_parser = seconds)]
     clamp_mtime: Option<i64>,
     /// The most that the files of a layer may take together
     #[arg(long, value_name = "SIZE", default_value = "16G", conflicts_with = "output")]
     max_size: Size,
     /// The most files, directories and others in a layer
-    #[arg(long, value_name = "N", default_value_t = 1_000_000, conflicts_with = "output")]
+    #[arg(long, value_name = "N", default_value_t = 1_000_000, conflicts_with = "output", value_parser = number)]
     max_entries: u64,
     /// Unpack device nodes too
     #[arg(long, conflicts_with = "output")]
@@ -62,6 +62,14 @@ pub struct Args {
     /// The directory with the changes, or the new one
     #[arg(value_name = "DIR")]
     dir: PathBuf,
+}
+
+fn seconds(text: &str) -> Result<i64, &'static str> {
+    text.parse().map_err(|_| "not a time; write whole seconds since 1970, such as 1700000000")
+}
+
+fn number(text: &str) -> Result<u64, &'static str> {
+    text.parse().map_err(|_| "not a number of files; write a whole one, such as 1000000")
 }
 
 impl Tool for Args {

@@ -19,6 +19,8 @@ const ZSTD: [u8; 4] = [0x28, 0xb5, 0x2f, 0xfd];
 pub(super) struct Metered {
     inner: Box<dyn Read>,
     left: Rc<Cell<u64>>,
+    /// Nothing is compressed.
+    pub(super) is_plain: bool,
 }
 
 impl Metered {
@@ -27,6 +29,7 @@ impl Metered {
         let doing = || format!("read {name}");
         let mut file = BufReader::with_capacity(1 << 16, file);
         let start = file.fill_buf().doing(doing)?;
+        let is_plain = !start.starts_with(&GZIP) && !start.starts_with(&ZSTD);
         let inner: Box<dyn Read> = if start.starts_with(&GZIP) {
             Box::new(MultiGzDecoder::new(file))
         } else if start.starts_with(&ZSTD) {
@@ -35,7 +38,7 @@ impl Metered {
             Box::new(file)
         };
         let left = Rc::new(Cell::new(0));
-        Ok((Self { inner, left: Rc::clone(&left) }, left))
+        Ok((Self { inner, left: Rc::clone(&left), is_plain }, left))
     }
 }
 
