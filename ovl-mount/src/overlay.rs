@@ -24,6 +24,24 @@ use crate::{
     work::WorkDir,
 };
 
+/// Options that mount(8) gives to the mount, not to the filesystem.
+const MOUNTS: [&str; 14] = [
+    "atime",
+    "bind",
+    "defaults",
+    "dev",
+    "exec",
+    "noatime",
+    "nodev",
+    "nodiratime",
+    "noexec",
+    "nosuid",
+    "relatime",
+    "remount",
+    "strictatime",
+    "suid",
+];
+
 /// OVERLAYFS_SUPER_MAGIC in <linux/magic.h>.
 const OVERLAY_MAGIC: i64 = 0x794c_7630;
 
@@ -210,6 +228,9 @@ fn advise(error: Error, parts: &Parts) -> Error {
     }
     if error.errno() != Some(Errno::EINVAL) {
         return error;
+    }
+    if parts.options.iter().any(|(name, _)| MOUNTS.contains(&name.as_str())) {
+        return error.hint("-o takes options of overlays, not those of mount(8)");
     }
     if parts.upper.as_ref().is_some_and(|upper| is_on_overlay(&upper.dir)) {
         return error.hint("changes cannot go to an overlay; use --tmp, or a directory of a disk");
