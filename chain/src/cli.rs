@@ -15,6 +15,7 @@ use clap::{
 };
 
 use crate::{
+    attached::detached,
     error::{Doing, Error, NOT_FOUND, Result},
     launch::Plan,
     link::{Ending, Links},
@@ -190,7 +191,8 @@ fn job_of<T: Tool>() -> (String, Result<Asked>) {
         if before.overriding {
             command = std::mem::take(&mut command).args_override_self(true);
         }
-        let matches = command.try_get_matches_from_mut(before.words);
+        let words = detached(&command, before.words);
+        let matches = command.try_get_matches_from_mut(words);
         let parsed = matches
             .and_then(|matches| T::from_arg_matches(&matches).map_err(|error| error.format(&mut command)));
         match parsed {

@@ -7,6 +7,7 @@
 //! | file | holds |
 //! | --- | --- |
 //! | `cli.rs` | the shared grammar and the one `main` |
+//! | `attached.rs` | values in the word of their short option |
 //! | `link.rs` | what a link can ask for, and when it is called |
 //! | `launch.rs` | the order of a launch |
 //! | `supervisor.rs`, `signals.rs` | the process that waits outside |
@@ -28,6 +29,7 @@
 //! | `xattr.rs` | extended attributes by descriptor |
 //! | `sys.rs` | system calls that nix and rustix lack |
 
+mod attached;
 pub mod cgroups;
 mod channel;
 mod cli;

@@ -31,6 +31,9 @@ use crate::{
     sys,
 };
 
+/// Who may mount something.
+pub const AS_ROOT: &str = "run as root, or behind ns-enter user,mnt --";
+
 /// The attributes that every distribution mounts filesystems of the kernel's own with.
 pub const QUIET: MountAttrFlags = MountAttrFlags::MOUNT_ATTR_NOSUID
     .union(MountAttrFlags::MOUNT_ATTR_NODEV)
@@ -48,7 +51,7 @@ impl Filesystem {
     pub fn new(kind: &'static str) -> Result<Self> {
         let context = fsopen(kind, FsOpenFlags::FSOPEN_CLOEXEC)
             .doing(|| format!("new {kind} filesystem"))
-            .remedy(Errno::EPERM, "run as root")
+            .remedy(Errno::EPERM, AS_ROOT)
             .remedy(Errno::ENODEV, "this kernel has none; is its module loaded?")?;
         Ok(Self { kind, context: context.into() })
     }
@@ -115,9 +118,7 @@ pub fn new_proc() -> Result<OwnedFd> {
 pub fn copy_tree(path: &Path, recursive: bool) -> Result<OwnedFd> {
     let mut flags = OpenTreeFlags::OPEN_TREE_CLONE | OpenTreeFlags::OPEN_TREE_CLOEXEC;
     flags.set(OpenTreeFlags::AT_RECURSIVE, recursive);
-    open_tree(CWD, path, flags)
-        .doing(|| format!("bind {}", path.display()))
-        .remedy(Errno::EPERM, "run as root")
+    open_tree(CWD, path, flags).doing(|| format!("bind {}", path.display())).remedy(Errno::EPERM, AS_ROOT)
 }
 
 /// The same of a path that had no symbolic links when it was looked at. If it has one now, that is an error, so that

@@ -17,6 +17,7 @@ use crate::{
     args::{Changes, Layers},
     image::Image,
     in_use::PROBE,
+    memory::MemorySize,
     work::default_work,
 };
 
@@ -40,13 +41,13 @@ pub(crate) fn all(layers: &Layers, target: &Path) -> Result<()> {
             Err(error) if error.errno() == Some(Errno::ENOTDIR) => {
                 Image::open(path)?.ok_or(error)?;
             }
-            found => lowers.push(found?),
+            found => lowers.push(found.map_err(|error| several(path, error))?),
         }
     }
     if layers.lower.len() > 1 || layers.changes != Changes::ReadOnly {
         lowers_apart(&lowers)?;
     }
-    directory("target", target)?;
+    directory("target", target).map_err(|error| size(layers, target, error))?;
     match &layers.changes {
         Changes::ReadOnly | Changes::Tmp { .. } => Ok(()),
         Changes::Upper { upper, work } => upper_and_work(&lowers, upper, work.as_deref()),
@@ -68,6 +69,28 @@ pub(crate) fn options_of_bind(layers: &Layers) -> Result<()> {
         let why = "one layer without changes is shown as it is, without an overlay";
         Err(Error::new(option, why).hint("leave it out, or add -u or --tmp"))
     })
+}
+
+/// Names with colons between them, as mount(8) has them.
+fn several(path: &Path, error: Error) -> Error {
+    let names: Vec<_> = path.as_os_str().as_bytes().split(|byte| *byte == b':').collect();
+    let is_there = |name: &&[u8]| Path::new(OsStr::from_bytes(name)).exists();
+    if error.errno() != Some(Errno::ENOENT) || names.len() < 2 || !names.iter().all(is_there) {
+        return error;
+    }
+    let words: Vec<_> =
+        names.iter().map(|name| format!("-l {}", OsStr::from_bytes(name).display())).collect();
+    error.hint(format!("each layer has its own -l: {}", words.join(" ")))
+}
+
+/// A size that was taken for the target, which it would be for an option that always has a value.
+fn size(layers: &Layers, target: &Path, error: Error) -> Error {
+    let is_size = |text: &str| text.parse::<MemorySize>().is_ok();
+    let usual = matches!(layers.changes, Changes::Tmp { size } if size.is_usual());
+    match target.to_str().filter(|text| usual && is_size(text)) {
+        Some(size) if error.errno() == Some(Errno::ENOENT) => error.hint(format!("a size is --tmp={size}")),
+        _ => error,
+    }
 }
 
 /// Checks that a directory is there.

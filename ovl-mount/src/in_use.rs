@@ -88,12 +88,27 @@ fn free(upper: &Path, mount: impl Fn() -> Result<Made>) -> Result<OwnedFd> {
         format!("upper layer {}", upper.display()),
         "another mount uses it, or its work directory",
     );
-    Err(match user(upper) {
+    let Ok(upper) = fs::canonicalize(upper) else { return Err(error) };
+    // A mount namespace that was made for NEXT has all mounts of the caller's.
+    if let Some(point) = point(&upper, Path::new("/proc/self")) {
+        return Err(error.hint(format!("it is mounted on {}: umount that first", point.display())));
+    }
+    Err(match user(&upper) {
         Some(User { pid, name, point }) => {
             error.hint(format!("{name} (pid {pid}) has it on {}", point.display()))
         }
         None => error,
     })
+}
+
+/// Where a process, whose directory in /proc is given, sees an overlay with this upper layer.
+fn point(upper: &Path, process: &Path) -> Option<PathBuf> {
+    let mounts = fs::read(process.join("mountinfo")).ok()?;
+    let mut mounts = mountinfo::mounts(&mounts);
+    let has_it = |mount: &mountinfo::Mount| {
+        mount.filesystem == b"overlay" && mount.value("upperdir").as_deref() == Some(upper)
+    };
+    mounts.find(has_it).map(|mount| mount.point)
 }
 
 struct User {
@@ -102,23 +117,21 @@ struct User {
     point: PathBuf,
 }
 
-/// A process that sees such a mount, the oldest one in its mount namespace.
+/// A process that sees such a mount, the oldest one in its mount namespace that is a program: the kernel's own see
+/// some too, and use none.
 fn user(upper: &Path) -> Option<User> {
-    let upper = fs::canonicalize(upper).ok()?;
     let processes = fs::read_dir("/proc").ok()?.flatten();
     let pids: BTreeSet<u32> =
         processes.filter_map(|entry| entry.file_name().to_str()?.parse().ok()).collect();
     let mut seen = BTreeSet::new();
     pids.into_iter().find_map(|pid| {
         let process = PathBuf::from(format!("/proc/{pid}"));
+        fs::read_link(process.join("exe")).ok()?;
         let namespace = fs::metadata(process.join("ns/mnt")).ok()?.ino();
         if !seen.insert(namespace) {
             return None;
         }
-        let mounts = fs::read(process.join("mountinfo")).ok()?;
-        let point = mountinfo::mounts(&mounts)
-            .find(|mount| mount.filesystem == b"overlay" && mount.value("upperdir").as_ref() == Some(&upper))?
-            .point;
+        let point = point(upper, &process)?;
         let name = fs::read_to_string(process.join("comm")).ok()?.trim_end().to_owned();
         Some(User { pid, name, point })
     })

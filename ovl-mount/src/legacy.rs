@@ -13,7 +13,7 @@ use std::{
 
 use chain::{
     Doing, Remedy, Result,
-    mount::{Filesystem, MountAttrFlags, attach, copy_tree, open_dir},
+    mount::{AS_ROOT, Filesystem, MountAttrFlags, attach, copy_tree, open_dir},
 };
 use nix::{
     errno::Errno,
@@ -67,7 +67,7 @@ fn mount_on(target: &OwnedFd, parts: &Parts) -> Result<()> {
     let done = mount2(Some("overlay"), name.as_str(), Some("overlay"), flags, Some(data(parts).as_str()));
     fchdir(&here).doing(|| "go back to the working directory".into())?;
     done.doing(|| "mount overlay".into())
-        .remedy(Errno::EPERM, "run as root")
+        .remedy(Errno::EPERM, AS_ROOT)
         .remedy(Errno::ENODEV, "this kernel has none; is its module loaded?")
 }
 

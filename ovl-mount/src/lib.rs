@@ -30,9 +30,9 @@ use std::{ffi::OsString, path::PathBuf};
 
 use chain::{
     Doing, Launch, Link, Result,
-    mount::{attach, open_dir},
+    mount::{AS_ROOT, attach, open_dir},
 };
-use nix::sched::CloneFlags;
+use nix::{errno::Errno, sched::CloneFlags};
 
 use fuse::Until;
 use overlay::Parts;
@@ -132,5 +132,9 @@ impl Link for OvlMount {
 
     fn enter(&mut self) -> Result<()> {
         self.mount(Until::NextEnds)
+    }
+
+    fn advice(&self, _namespaces: CloneFlags, errno: Errno) -> Option<String> {
+        (errno == Errno::EPERM).then(|| AS_ROOT.into())
     }
 }

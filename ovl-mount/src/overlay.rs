@@ -24,6 +24,24 @@ use crate::{
     work::WorkDir,
 };
 
+/// Options that mount(8) gives to the mount, not to the filesystem.
+const MOUNTS: [&str; 14] = [
+    "atime",
+    "bind",
+    "defaults",
+    "dev",
+    "exec",
+    "noatime",
+    "nodev",
+    "nodiratime",
+    "noexec",
+    "nosuid",
+    "relatime",
+    "remount",
+    "strictatime",
+    "suid",
+];
+
 /// OVERLAYFS_SUPER_MAGIC in <linux/magic.h>.
 const OVERLAY_MAGIC: i64 = 0x794c_7630;
 
@@ -211,17 +229,32 @@ fn advise(error: Error, parts: &Parts) -> Error {
     if error.errno() != Some(Errno::EINVAL) {
         return error;
     }
+    if parts.options.iter().any(|(name, _)| MOUNTS.contains(&name.as_str())) {
+        return error.hint("-o takes options of overlays, not those of mount(8)");
+    }
     if parts.upper.as_ref().is_some_and(|upper| is_on_overlay(&upper.dir)) {
         return error.hint("changes cannot go to an overlay; use --tmp, or a directory of a disk");
     }
     if parts.lowers.iter().any(|lower| is_on_overlay(&lower.dir)) {
         return error.hint("overlays lie on each other two deep at most");
     }
+    if parts.options.iter().any(|(name, _)| name == "userxattr") && parts.options.iter().any(needs_trusted) {
+        return error.hint(
+            "--redirect-dir and --metacopy are not to be had with --userxattr, which a user namespace needs",
+        );
+    }
     if chain::in_user_namespace() {
         return error
             .hint("in a user namespace no layer may be a directory in which something else is mounted");
     }
     error
+}
+
+/// Whether the kernel wants trusted.overlay.* for an option: in marks that a command in the overlay can write on its
+/// lower layers, a rename would lead to any file (`ovl_fs_params_verify()` in fs/overlayfs/params.c).
+fn needs_trusted((name, value): &Pair) -> bool {
+    let value = value.as_deref().unwrap_or_default();
+    name == "redirect_dir" && value != "nofollow" || name == "metacopy" && value == "on"
 }
 
 fn is_on_overlay(dir: impl AsFd) -> bool {

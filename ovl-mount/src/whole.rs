@@ -15,9 +15,9 @@ use std::{
 
 use chain::{
     Doing, Error, Launch, Link, Result,
-    mount::{Filesystem, MountAttrFlags, QUIET, attach, copy_tree, make_read_only, open_dir, pivot},
+    mount::{AS_ROOT, Filesystem, MountAttrFlags, QUIET, attach, copy_tree, make_read_only, open_dir, pivot},
 };
-use nix::{sched::CloneFlags, unistd::chdir};
+use nix::{errno::Errno, sched::CloneFlags, unistd::chdir};
 use rustix::{
     fs::{
         FileType, Mode, OFlags, ResolveFlags, StatVfsMountFlags, fstat, fstatvfs, mkdirat, mknodat, openat2,
@@ -90,6 +90,10 @@ impl Link for Whole {
             }
             Changes::Tmp { .. } | Changes::ReadOnly => Ok(()),
         }
+    }
+
+    fn advice(&self, _namespaces: CloneFlags, errno: Errno) -> Option<String> {
+        (errno == Errno::EPERM).then(|| AS_ROOT.into())
     }
 
     fn enter(&mut self) -> Result<()> {

@@ -121,18 +121,22 @@ fn a_work_directory_with_anything_in_it_is_refused_and_left_as_it_is() {
 #[test]
 fn an_upper_that_another_mount_uses_is_refused() {
     let scene = Scene::new();
-    let script = "mkdir lower upper here; \
-                  ovl-mount -l lower -u upper here -- ovl-mount -l lower -u upper here -- echo ran; \
-                  ovl-mount -l lower -u upper here -- echo free";
+    let script = "mkdir lower upper here; box='ovl-mount -l lower -u upper here --'; $box $box echo ran; \
+                  mkfifo up down; $box sh -c 'echo >up; read x <down' & read x <up; $box echo ran; echo >down; wait; \
+                  $box echo free";
     let run = scene.script(script).assert().success().stdout("free\n");
     let said = String::from_utf8_lossy(&run.get_output().stderr).into_owned();
     let why = "ovl-mount: upper layer upper: another mount uses it, or its work directory";
-    let (said, who) = said.split_at(why.len());
-    assert_eq!(said, why);
+    let who: Vec<_> = said.lines().map(|line| line.strip_prefix(why).expect(&said)).collect();
+    let here = scene.path("here");
     if kernel_is_from((6, 13)) {
-        let told = format!(" has it on {}\n", scene.path("here").display());
-        assert!(who.starts_with("; ovl-mount (pid ") && who.ends_with(&told), "{who}");
+        assert_eq!(who[0], format!("; it is mounted on {}: umount that first", here.display()));
+        assert!(
+            who[1].starts_with("; sh (pid ") && who[1].ends_with(&format!(") has it on {}", here.display())),
+            "{who:?}"
+        );
     }
+    assert_eq!(who.len(), 2);
 }
 
 #[test]

@@ -187,6 +187,22 @@ fn what_was_changed_on_both_sides_is_refused_unless_it_is_forced() {
 }
 
 #[test]
+fn a_dry_run_tells_conflicts_too_and_fails_as_the_run_would() {
+    let (scene, _) = changed_by("echo mine > file; touch new", "");
+    let script = "echo theirs > copy/file; ovl-commit -n upper --to copy; echo $?; cat copy/file";
+    let run = scene.script(script).assert().success();
+    let conflict = "ovl-commit: file: it was changed in the directory after the overlay took it\n\
+        ovl-commit: conflicts: 1: nothing was changed; --force applies the changes all the same, --exclude leaves some out\n";
+    run.stdout("C file\nA new\n125\ntheirs\n").stderr(conflict);
+    for (words, told) in [("--force", "C file\nA new\n"), ("--exclude file", "A new\n")] {
+        let run = scene
+            .script(&format!("ovl-commit -n {words} upper --to copy; ls copy/new 2>&1 | grep -c No.such"))
+            .assert();
+        run.success().stdout(format!("{told}1\n")).stderr("");
+    }
+}
+
+#[test]
 fn no_link_leads_out_of_the_directory() {
     let (scene, _) = changed_by("echo mine > dir/one; touch dir/deep/new", "");
     let script = "mkdir outside; touch outside/one; rm -r copy/dir; ln -s ../outside copy/dir; touch -hd @1600000000 copy/dir; \

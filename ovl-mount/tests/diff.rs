@@ -229,3 +229,41 @@ fn what_only_the_index_knows_is_refused() {
         scene.script("ovl-commit upper --to lower").assert().code(125).stderr(format!("ovl-commit: {why}"));
     }
 }
+
+#[test]
+fn what_lies_beside_an_upper_directory_or_around_it_is_not_taken_for_one() {
+    let scene = Scene::new();
+    scene.tree("lower", &[("file", "")]);
+    for dir in ["upper", "whole/@", "whole/@a%40b", "one/@home", "to"] {
+        scene.tree(dir, &[]);
+    }
+    // As --whole keeps them.
+    let script = "ovl-mount -l lower -u upper lower -- touch lower/new; \
+                  for dir in whole/@ whole/@a%40b one/@home; do cp -a upper $dir; cp -a upper.work $dir/work; done";
+    scene.script(script).assert().success().stderr("");
+    let apart = "it is of --whole, which keeps the changes of each mount apart";
+    let of_one = "it is of --whole, and has a work directory too";
+    let work = "it is a work directory, which has no changes; name the upper directory beside it";
+    for (dir, why) in [
+        ("whole", format!("{apart}; name one of whole/@/upper, ...")),
+        ("one", format!("{apart}; name one/@home/upper")),
+        ("whole/@", format!("{of_one}; name whole/@/upper")),
+        ("upper.work", work.into()),
+        ("whole/@/work", work.into()),
+    ] {
+        let run = scene
+            .script(&format!(
+                "ovl-diff {dir}; ovl-commit {dir} --to to; ovl-layer {dir} -o x.tar; ls *.tar* to"
+            ))
+            .env("LC_ALL", "C")
+            .assert();
+        run.stdout("to:\n").stderr(format!(
+            "ovl-diff: upper directory {dir}: {why}\novl-commit: upper directory {dir}: {why}\n\
+             ovl-layer: upper layer {dir}: {why}\nls: cannot access '*.tar*': No such file or directory\n"
+        ));
+    }
+    // Names alone do not make it one.
+    let script =
+        "mkdir -p mine/@/upper mine/@/work own/work; ovl-diff mine; ovl-diff own; ovl-diff whole/@/upper";
+    scene.script(script).assert().code(1).stdout("A @\nA @/upper\nA @/work\nA work\nA new\n").stderr("");
+}

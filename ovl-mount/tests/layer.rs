@@ -122,6 +122,33 @@ fn what_a_layer_cannot_say_is_refused_and_leaves_no_file() {
     }
 }
 
+#[test]
+fn a_layer_does_not_lie_in_what_it_is_made_of() {
+    let scene = Scene::new();
+    scene.tree("upper/sub", &[("file", "")]);
+    let why = |name: &str, upper: &str| {
+        format!("ovl-layer: -o {name}: it is in {upper}, which the layer is made of; write it elsewhere\n")
+    };
+    for (words, name, upper) in [
+        ("upper -o upper/x.tar", "upper/x.tar", "upper"),
+        ("-n upper -o upper/sub/x.tar", "upper/sub/x.tar", "upper"),
+        ("link -o ./upper/../upper/x.tar", "./upper/../upper/x.tar", "link"),
+        ("upper -o - >upper/x.tar", "-", "upper"),
+    ] {
+        let script = format!(
+            "ln -sfn upper link; timeout 9 ovl-layer {words}; echo $?; rm -f upper/x.tar; find upper"
+        );
+        let run = scene.script(&script).assert().success().stderr(why(name, upper));
+        run.stdout("125\nupper\nupper/sub\nupper/sub/file\n");
+    }
+    let run =
+        scene.script("cd upper; timeout 9 ovl-layer . -o x.tar").assert().code(125).stderr(why("x.tar", "."));
+    run.stdout("");
+    let script =
+        "cd upper; ovl-layer . -o ../x.tar && ovl-layer sub -o x.tar && tar -tf ../x.tar && tar -tf x.tar";
+    scene.script(script).assert().success().stdout("sub/\nsub/file\nfile\n").stderr("");
+}
+
 /// An entry of a layer: kind, name, and what it links to.
 type Entry<'a> = (EntryType, &'a str, &'a str);
 
@@ -164,8 +191,11 @@ fn hostile_layers_are_refused_and_leave_nothing() {
             &[(symlink, "a", &outside), (link, "evil", "a/secret")],
             "evil: link it to a/secret: Too many levels of symbolic links",
         ),
-        (&[(link, "evil", "/etc/passwd")], "evil: its name: an absolute path"),
-        (&[(link, "evil", "../outside/secret")], "evil: its name: it has .. in it"),
+        (&[(link, "evil", "/etc/passwd")], "evil: link it to /etc/passwd: its name: an absolute path"),
+        (
+            &[(link, "evil", "../outside/secret")],
+            "evil: link it to ../outside/secret: its name: it has .. in it",
+        ),
         (
             &[(link, "evil", "missing")],
             "evil: link it to missing: No such file or directory; the other name must come before it in the layer",
@@ -271,7 +301,13 @@ fn a_broken_layer_is_said_so() {
     let said = String::from_utf8_lossy(&run.get_output().stderr).into_owned();
     let lines: Vec<_> = said.lines().collect();
     assert_eq!(lines[0], "ovl-layer: half.tar: file: read it: the layer ends in the middle of it");
-    assert!(lines[1].starts_with("ovl-layer: read noise.tar: "), "{said}");
+    let noise = |name: &str| format!("ovl-layer: read {name}: not a tar, nor one compressed by gzip or zstd");
+    assert_eq!(lines[1], noise("noise.tar"));
+    let script = "head -c 2000 /dev/urandom >> upper/file; ovl-layer upper -o - | tail -c +600 | ovl-layer -x - dir; echo text > short.tar; \
+                  ovl-layer -x short.tar dir; ovl-layer upper -o whole.tar.gz; head -c 20 whole.tar.gz > cut.gz; ovl-layer -x cut.gz dir 2>&1 | \
+                  grep -c not.a.tar";
+    let run = scene.script(script).assert().stdout("0\n");
+    run.stderr(format!("{}\n{}\n", noise("-"), noise("short.tar")));
 }
 
 #[test]

@@ -68,9 +68,11 @@ fn a_name_may_hold_any_byte() {
 fn an_ordinary_user_is_told_what_is_needed() {
     let scene = Scene::new();
     let run = scene.script_as_user("ovl-mount -l /etc --tmp /mnt -- echo ran").assert().code(125).stdout("");
-    run.stderr("ovl-mount: new mnt namespace: Operation not permitted; run as root\n");
+    run.stderr("ovl-mount: new mnt namespace: Operation not permitted; run as root, or behind ns-enter user,mnt --\n");
+    let run = scene.script_as_user("ovl-mount --whole --tmp -- echo ran").assert().code(125).stdout("");
+    run.stderr("ovl-mount: new mnt namespace: Operation not permitted; run as root, or behind ns-enter user,mnt --\n");
     let run = scene.script_as_user("ovl-mount -l /etc --tmp /mnt").assert().code(125);
-    run.stderr("ovl-mount: new tmpfs filesystem: Operation not permitted; run as root\n");
+    run.stderr("ovl-mount: new tmpfs filesystem: Operation not permitted; run as root, or behind ns-enter user,mnt --\n");
 }
 
 #[test]

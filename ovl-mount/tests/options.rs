@@ -129,3 +129,19 @@ fn memory_for_changes_is_as_much_as_was_said() {
         String::from_utf8_lossy(&run.get_output().stdout).trim().parse::<i64>().expect("a number");
     assert!(difference.abs() <= 1, "{difference} pages");
 }
+
+#[test]
+fn an_option_of_mount_is_told_from_those_of_overlays() {
+    let scene = Scene::new();
+    scene.tree("lower", &[]);
+    for option in ["noatime", "nosuid"] {
+        let run = scene
+            .script(&format!("ovl-mount -l lower --tmp -o {option} lower -- echo ran"))
+            .assert()
+            .code(125);
+        let run = run.stdout("");
+        let said = String::from_utf8_lossy(&run.get_output().stderr).into_owned();
+        assert!(said.contains(": Invalid argument"), "{said}");
+        assert!(said.ends_with("; -o takes options of overlays, not those of mount(8)\n"), "{said}");
+    }
+}

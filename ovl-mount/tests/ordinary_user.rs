@@ -61,3 +61,30 @@ fn a_layer_with_other_mounts_in_it_is_refused_and_explained() {
          something else is mounted\n",
     );
 }
+
+#[test]
+fn what_needs_trusted_attributes_is_refused_and_explained() {
+    let scene = Scene::new();
+    scene.tree("lower", &[]);
+    let hint =
+        "; --redirect-dir and --metacopy are not to be had with --userxattr, which a user namespace needs\n";
+    for option in ["--redirect-dir on", "--redirect-dir=follow", "--metacopy on"] {
+        let words = format!("ovl-mount -l lower --tmp {option} lower -- echo ran");
+        let run =
+            scene.script_as_user(&format!("ns-enter user,mnt -- {words}")).assert().code(125).stdout("");
+        let said = String::from_utf8_lossy(&run.get_output().stderr).into_owned();
+        assert!(
+            said.starts_with("ovl-mount: mount overlay: Invalid argument") && said.ends_with(hint),
+            "{said}"
+        );
+        let run = scene
+            .script(&words.replace("lower --tmp", "lower --userxattr --tmp"))
+            .assert()
+            .code(125)
+            .stdout("");
+        let said = String::from_utf8_lossy(&run.get_output().stderr).into_owned();
+        assert!(said.ends_with(hint), "{said}");
+    }
+    let script = "ns-enter user,mnt -- ovl-mount -l lower --tmp --redirect-dir nofollow --metacopy off lower -- echo ran";
+    scene.script_as_user(script).assert().success().stdout("ran\n").stderr("");
+}

@@ -49,6 +49,9 @@ const GAINS: [(&str, MountAttrFlags); 4] = [
 const LOSES: [(&str, MountAttrFlags); 2] =
     [("suid", MountAttrFlags::MOUNT_ATTR_NOSUID), ("dev", MountAttrFlags::MOUNT_ATTR_NODEV)];
 
+/// How an id map is written.
+const ID_MAP: &str = "write INSIDE-OUTSIDE-COUNT[+...], such as idmap=0-1000-1";
+
 impl Bind {
     /// A bind as it is without options.
     pub fn new(from: From, to: PathBuf) -> Self {
@@ -66,12 +69,20 @@ impl Bind {
                 let number = number.map_err(|why| parts.bad(why, "write fd:N:DST"))?;
                 (From::Fd(number), rest)
             }
+            // As a place it would have to be absolute.
+            [kind, number, ..] if kind == "fd" && !number.as_encoded_bytes().starts_with(b"/") => {
+                let hint = "write fd:N:DST, or ./fd for a file of that name";
+                return Err(parts.bad("not the number of a file descriptor", hint));
+            }
             [path, rest @ ..] => (From::Path(path.into()), rest),
             [] => (From::Path(PathBuf::new()), &[][..]),
         };
         let (to, options) = match rest {
             [to] => (to, None),
             [to, options] => (to, Some(options)),
+            [_, options, ..] if options.as_encoded_bytes().starts_with(b"idmap=") => {
+                return Err(parts.bad("not an id map", ID_MAP));
+            }
             _ => {
                 return Err(
                     parts.bad("not of the form SRC:DST[:OPTIONS]", "a colon in a path is written \\:")
@@ -100,8 +111,7 @@ impl Bind {
             ("rec", None, ..) => self.recursive = true,
             ("norec", None, ..) => self.recursive = false,
             ("idmap", Some(map), ..) => {
-                let hint = "write INSIDE-OUTSIDE-COUNT[+...], such as idmap=0-1000-1";
-                self.id_map = Some(IdMap::parse(map).ok_or_else(|| parts.bad("not an id map", hint))?);
+                self.id_map = Some(IdMap::parse(map).ok_or_else(|| parts.bad("not an id map", ID_MAP))?);
             }
             (_, None, Some(flag), _) => self.set |= flag,
             (_, None, _, Some(flag)) => self.clear |= flag,

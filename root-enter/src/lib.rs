@@ -146,6 +146,10 @@ impl Link for RootEnter {
         Ok(())
     }
 
+    fn advice(&self, _namespaces: CloneFlags, errno: Errno) -> Option<String> {
+        (errno == Errno::EPERM).then(|| "run as root, or behind ns-enter user,mnt,pid --".into())
+    }
+
     fn before_birth(&mut self) -> Result<()> {
         self.sources().try_for_each(|(bind, source)| source.copy_given(bind))
     }

@@ -3,9 +3,10 @@
 use std::{os::fd::OwnedFd, path::Path};
 
 use chain::{
-    Doing, Result,
+    Doing, Remedy, Result,
     mount::{attach, attach_below, copy_below, make_read_only, new_proc},
 };
+use nix::errno::Errno;
 use rustix::fs::{AtFlags, statat};
 
 use crate::root::NewRoot;
@@ -18,9 +19,14 @@ const HIDDEN_DIRS: [&str; 4] = ["acpi", "asound", "firmware", "scsi"];
 /// What changes the machine, by the same list.
 const READ_ONLY: [&str; 5] = ["bus", "fs", "irq", "sys", "sysrq-trigger"];
 
+/// A proc is of a pid namespace, and who may mount it is who made that. In a user namespace the kernel also wants one
+/// to be mounted already in which nothing is hidden (`mount_too_revealing()` in fs/namespace.c).
+const NO_PROC: &str =
+    "add pid: ns-enter user,mnt,pid --, or --no-proc; in a box, its own /proc must be whole";
+
 /// Mounts it as the kernel makes it.
 pub(crate) fn mount_full(root: &NewRoot, place: &Path) -> Result<OwnedFd> {
-    let proc = new_proc()?;
+    let proc = new_proc().remedy(Errno::EPERM, NO_PROC)?;
     attach(&proc, root.dir(place)?, place)?;
     Ok(proc)
 }

@@ -92,7 +92,27 @@ fn the_place_where_an_overlay_was_just_mounted_is_entered_by_any_of_its_names() 
 fn an_ordinary_user_is_told_what_is_needed() {
     let scene = Scene::new();
     let run = scene.script_as_user("root-enter /mnt -- echo ran").assert().code(125).stdout("");
-    run.stderr("root-enter: new mnt namespace: Operation not permitted; run as root\n");
+    run.stderr(
+        "root-enter: new mnt namespace: Operation not permitted; run as root, or behind ns-enter user,mnt,pid --\n",
+    );
+    scene.rootfs("root");
+    let run = scene
+        .script_as_user("ns-enter user,mnt -- root-enter root -- echo ran")
+        .assert()
+        .code(125)
+        .stdout("");
+    run.stderr(
+        "root-enter: mount proc: Operation not permitted; add pid: ns-enter user,mnt,pid --, or --no-proc; \
+         in a box, its own /proc must be whole\n",
+    );
+    for line in ["ns-enter user,mnt,pid -- root-enter", "ns-enter user,mnt -- root-enter --no-proc"] {
+        scene
+            .script_as_user(&format!("{line} root -- echo ran"))
+            .assert()
+            .success()
+            .stdout("ran\n")
+            .stderr("");
+    }
 }
 
 #[test]

@@ -28,6 +28,10 @@ pub fn root(path: &Path, what: &str) -> Result<OwnedFd> {
     openat(CWD, path, flags, Mode::empty()).doing(|| format!("{what} {}", path.display()))
 }
 
+/// What fuse-overlayfs(1) puts into a directory that it makes opaque: a file, and a whiteout of a name without the
+/// second `.wh.`, both of which it does not show.
+const FUSE_MARKS: [&CStr; 2] = [c".wh..wh..opq", c".wh..opq"];
+
 /// An open directory of a layer.
 #[derive(Debug)]
 pub struct Dir<'a> {
@@ -87,13 +91,46 @@ impl<'a> Dir<'a> {
     pub fn entries(&self, path: &Path) -> Result<Vec<Entry>> {
         let mut room = Vec::new();
         let mut entries = Vec::new();
-        for name in names(self.fd).doing(|| format!("read {}", shown(path)))? {
+        let names = names(self.fd).doing(|| format!("read {}", shown(path)))?;
+        let is_marked = self.is_marked_by_fuse(&names, path)?;
+        for name in names {
+            if is_marked && FUSE_MARKS.contains(&name.as_c_str()) {
+                continue;
+            }
             check_place(path, &name)?;
             let doing = || format!("look at {}", path.join(OsStr::from_bytes(name.as_bytes())).display());
             let entry = Entry::read(self.fd, self.prefix, name.clone(), &mut room).doing(doing)?;
             entries.extend(entry);
         }
         Ok(entries)
+    }
+
+    /// Whether the marks of fuse-overlayfs are in it. That marks an opaque directory by an attribute as well, as the
+    /// kernel does. Without that it may be a file of anybody's, to whom an overlay of the kernel's is open.
+    fn is_marked_by_fuse(&self, names: &[CString], path: &Path) -> Result<bool> {
+        let [mark, _] = FUSE_MARKS;
+        if names.binary_search_by(|name| name.as_c_str().cmp(mark)).is_err() {
+            return Ok(false);
+        }
+        let mark = path.join(OsStr::from_bytes(mark.to_bytes()));
+        let found = Self::find_marks(self.fd, self.prefix).doing(|| format!("look at {}", shown(path)))?;
+        if found.opaque {
+            return Ok(true);
+        }
+        let why = "fuse-overlayfs makes such a file in an opaque directory, which this is not";
+        let error = Error::new(mark.display().to_string(), why);
+        let is_other = self.prefix == Prefix::Trusted
+            && Self::find_marks(self.fd, Prefix::User).is_ok_and(|found| found.opaque);
+        Err(if is_other {
+            error.hint("add --userxattr if it is an ordinary user's")
+        } else {
+            let attribute = format!("{}opaque", self.prefix.text());
+            error.hint(format!("set the attribute {attribute} of the directory to y, or remove the file"))
+        })
+    }
+
+    fn find_marks(dir: BorrowedFd, prefix: Prefix) -> nix::Result<Marks> {
+        Marks::read(prefix, dir, c".", &Stat::of(dir, c".")?, &mut Vec::new())
     }
 }
 

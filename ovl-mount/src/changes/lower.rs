@@ -10,7 +10,7 @@ use std::{
     rc::Rc,
 };
 
-use chain::{Doing, Result};
+use chain::{Doing, Remedy, Result};
 use nix::errno::Errno;
 use rustix::fs::{Mode, OFlags, ResolveFlags, openat2};
 
@@ -73,7 +73,9 @@ impl Place {
 impl Lowers {
     /// Opens the layers, of which the highest is the first.
     pub fn open(paths: &[PathBuf], prefix: Prefix) -> Result<Self> {
-        let roots = paths.iter().map(|path| root(path, "lower layer").map(Rc::new));
+        let image = "an image is mounted first: ovl-mount -l IMAGE DIR";
+        let open = |path: &PathBuf| root(path, "lower layer").remedy(Errno::ENOTDIR, image);
+        let roots = paths.iter().map(|path| open(path).map(Rc::new));
         Ok(Self { roots: roots.collect::<Result<_>>()?, prefix: Some(prefix), are_moved: false })
     }
 

@@ -4,10 +4,10 @@
 //!
 //! ```no_run
 //! # fn main() -> chain::Result<()> {
-//! use ovl_mount::changes::{Lowers, Prefix, changes, root};
-//! let upper = root("upper".as_ref(), "upper directory")?;
-//! let lowers = Lowers::open(&["lower".into()], Prefix::Trusted)?;
-//! for change in changes(&upper, Prefix::Trusted, Some(&lowers))? {
+//! use ovl_mount::changes::{Lowers, changes, upper};
+//! let (upper, prefix) = upper("upper".as_ref(), "upper directory", false)?;
+//! let lowers = Lowers::open(&["lower".into()], prefix)?;
+//! for change in changes(&upper, prefix, Some(&lowers))? {
 //!     println!("{:?} {}", change.kind, change.path.display());
 //! }
 //! # Ok(())
@@ -19,6 +19,7 @@
 //! | file | holds |
 //! | --- | --- |
 //! | `walk.rs` | the list of changes |
+//! | `upper.rs` | the directory that is said to be an upper one |
 //! | `dir.rs` | a directory of a layer, read in order |
 //! | `file.rs` | what statx(2) tells of a file |
 //! | `marks.rs` | what overlayfs wrote on it: whiteout, opaque, redirect, metacopy, origin, nlink |
@@ -37,6 +38,7 @@ mod marks;
 pub(crate) mod names;
 pub(crate) mod quote;
 mod redirect;
+mod upper;
 mod walk;
 pub(crate) mod xattr;
 
@@ -46,5 +48,6 @@ pub use lower::{Lower, Lowers, Place};
 pub use marks::{Marks, NamesInOverlay};
 pub use quote::quoted;
 pub use redirect::Redirect;
+pub use upper::upper;
 pub use walk::{Change, Kind, changes};
 pub use xattr::{Attribute, Prefix, Whose};

@@ -18,6 +18,11 @@ pub enum Prefix {
     User,
 }
 
+/// The beginning of those that fuse-overlayfs(1) has of its own, where it is not root's: where a file was copied up
+/// from, which means nothing any more, and that a directory is opaque. In an overlay of the kernel's they can be
+/// set by everybody, so the latter is believed only where `user.overlay.` is.
+pub(crate) const FUSE: &str = "user.fuseoverlayfs.";
+
 /// Whose an extended attribute of a file in a layer is.
 #[derive(Debug, PartialEq, Eq)]
 pub enum Whose<'a> {
@@ -68,6 +73,10 @@ impl Prefix {
 
     /// Whose the attribute of this name is.
     pub fn whose(self, name: &CStr) -> Whose<'_> {
+        match (name.to_bytes().strip_prefix(FUSE.as_bytes()), self) {
+            (Some(own @ b"origin"), _) | (Some(own @ b"opaque"), Self::User) => return Whose::Overlayfs(own),
+            _ => {}
+        }
         let Some(own) = name.to_bytes().strip_prefix(self.text().as_bytes()) else {
             return Whose::File(name.to_owned());
         };
@@ -136,5 +145,17 @@ mod tests {
         assert_eq!(other, Whose::File(c"user.overlay.redirect".to_owned()));
         let other = Prefix::User.whose(c"trusted.overlay.redirect");
         assert_eq!(other, Whose::File(c"trusted.overlay.redirect".to_owned()));
+        let other = Prefix::Trusted.whose(c"user.fuseoverlayfs.opaque");
+        assert_eq!(other, Whose::File(c"user.fuseoverlayfs.opaque".to_owned()));
+    }
+
+    #[test]
+    fn those_of_fuse_overlayfs_are_its_own() {
+        assert_eq!(Prefix::User.whose(c"user.fuseoverlayfs.opaque"), Whose::Overlayfs(b"opaque"));
+        assert_eq!(Prefix::Trusted.whose(c"user.fuseoverlayfs.origin"), Whose::Overlayfs(b"origin"));
+        assert_eq!(
+            Prefix::User.whose(c"user.fuseoverlayfs.x"),
+            Whose::File(c"user.fuseoverlayfs.x".to_owned())
+        );
     }
 }

@@ -27,14 +27,11 @@ mod tree;
 
 pub use args::Args;
 
-use std::{
-    os::fd::AsFd,
-    path::{Path, PathBuf},
-};
+use std::path::{Path, PathBuf};
 
 use chain::{Doing, Error, Result};
 
-use crate::changes::{Change, Kind, Lowers, Prefix, Stat, changes, names, root};
+use crate::changes::{Change, Kind, Lowers, Stat, changes, names, root, upper};
 use above::Above;
 use choice::Choice;
 use loss::Rules;
@@ -53,8 +50,7 @@ pub(crate) struct Order {
 }
 
 pub(crate) fn commit(order: &Order) -> Result<()> {
-    let upper = root(&order.upper, "upper directory")?;
-    let prefix = Prefix::of(upper.as_fd(), &order.upper, order.userxattr)?;
+    let (upper, prefix) = upper(&order.upper, "upper directory", order.userxattr)?;
     let tree = Tree { root: root(&order.to, "directory")? };
     let doing = || order.to.display().to_string();
     let target = Stat::of_open(&tree.root).doing(doing)?;
@@ -86,10 +82,14 @@ pub(crate) fn commit(order: &Order) -> Result<()> {
             Some(_) => Vec::new(),
         };
         if order.dry_run {
-            return chain::print(&crate::diff::lines(&found)).map(drop);
+            chain::print(&crate::diff::lines(&found))?;
         }
-        if !order.force {
+        // What was begun is completed without another look.
+        if begun.is_none() && !order.force {
             conflict::refuse(&found, &newer)?;
+        }
+        if order.dry_run {
+            return Ok(());
         }
     }
     let Begun { stage, moves, .. } = match begun {

@@ -17,11 +17,11 @@ mod text;
 pub use args::Args;
 pub(crate) use text::lines;
 
-use std::{os::fd::AsFd, path::PathBuf};
+use std::path::PathBuf;
 
 use chain::Result;
 
-use crate::changes::{Lowers, Prefix, changes, names, root};
+use crate::changes::{Lowers, changes, names, upper};
 
 /// There are no changes, as diff(1) says it.
 const SAME: u8 = 0;
@@ -50,8 +50,7 @@ pub(crate) struct Question {
 
 /// Shows the changes; the exit status says whether there are any.
 pub(crate) fn show(question: &Question) -> Result<u8> {
-    let upper = root(&question.upper, "upper directory")?;
-    let prefix = Prefix::of(upper.as_fd(), &question.upper, question.userxattr)?;
+    let (upper, prefix) = upper(&question.upper, "upper directory", question.userxattr)?;
     let lowers = match question.lower.as_slice() {
         [] => None,
         paths => Some(Lowers::open(paths, prefix)?),

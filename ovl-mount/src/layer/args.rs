@@ -1,13 +1,17 @@
 //! What the command line of `ovl-layer` says.
 
 use std::{
+    fs,
     fs::File,
     io::{self, BufWriter, Write},
-    os::fd::{AsFd, OwnedFd},
+    os::{
+        fd::{AsFd, OwnedFd},
+        unix::fs::MetadataExt,
+    },
     path::{Path, PathBuf},
 };
 
-use chain::{Doing, Job, Result, Size, Tool};
+use chain::{Doing, Error, Job, Result, Size, Tool};
 use clap::Parser;
 
 use super::{
@@ -17,7 +21,7 @@ use super::{
     write::{Form, Stream},
 };
 use crate::{
-    changes::{Prefix, root},
+    changes::{Prefix, upper},
     check,
 };
 
@@ -40,13 +44,13 @@ pub struct Args {
     #[arg(short = 'x', long, value_name = "FILE")]
     extract: Option<PathBuf>,
     /// Let no file be younger than this, in seconds since 1970, so that a layer can be made again
-    #[arg(long, value_name = "SECONDS", conflicts_with = "extract")]
+    #[arg(long, value_name = "SECONDS", conflicts_with = "extract", value_parser = seconds)]
     clamp_mtime: Option<i64>,
     /// The most that the files of a layer may take together
     #[arg(long, value_name = "SIZE", default_value = "16G", conflicts_with = "output")]
     max_size: Size,
     /// The most files, directories and others in a layer
-    #[arg(long, value_name = "N", default_value_t = 1_000_000, conflicts_with = "output")]
+    #[arg(long, value_name = "N", default_value_t = 1_000_000, conflicts_with = "output", value_parser = number)]
     max_entries: u64,
     /// Unpack device nodes too
     #[arg(long, conflicts_with = "output")]
@@ -60,6 +64,14 @@ pub struct Args {
     /// The directory with the changes, or the new one
     #[arg(value_name = "DIR")]
     dir: PathBuf,
+}
+
+fn seconds(text: &str) -> Result<i64, &'static str> {
+    text.parse().map_err(|_| "not a time; write whole seconds since 1970, such as 1700000000")
+}
+
+fn number(text: &str) -> Result<u64, &'static str> {
+    text.parse().map_err(|_| "not a number of files; write a whole one, such as 1000000")
 }
 
 impl Tool for Args {
@@ -96,12 +108,12 @@ impl Args {
     fn pack(&self, name: &Path) -> Result<()> {
         check::directory("upper layer", &self.dir)?;
         let form = Form::of(name)?;
+        self.refuse_within(name)?;
+        let (upper, prefix) = upper(&self.dir, "upper layer", self.userxattr)?;
         if self.dry_run {
             let (dir, name) = (self.dir.display(), name.display());
             return chain::print(&format!("write the changes in {dir} to {name}, {form}\n")).map(drop);
         }
-        let upper = root(&self.dir, "upper layer")?;
-        let prefix = Prefix::of(upper.as_fd(), &self.dir, self.userxattr)?;
         let writing = || format!("write {}", name.display());
         if name == Path::new("-") {
             return self.pack_to((&upper, prefix), form, io::stdout().lock(), writing);
@@ -109,6 +121,25 @@ impl Args {
         let file = NewFile::beside(name).doing(writing)?;
         self.pack_to((&upper, prefix), form, &file.file, writing)?;
         file.put().doing(writing)
+    }
+
+    /// Fails if the layer would lie in the directory that it is made of, and be packed itself.
+    fn refuse_within(&self, name: &Path) -> Result<()> {
+        let above = if name == Path::new("-") {
+            // Where a shell has sent stdout; a pipe or a terminal has no such place.
+            fs::canonicalize("/proc/self/fd/1").map(|file| file.parent().map(Path::to_path_buf))
+        } else {
+            let above = name.parent().filter(|above| !above.as_os_str().is_empty());
+            fs::canonicalize(above.unwrap_or(Path::new("."))).map(Some)
+        };
+        // By what is there and not by name: the upper directory may be mounted elsewhere too.
+        let identity = |dir: &Path| fs::metadata(dir).ok().map(|found| (found.dev(), found.ino()));
+        let own = identity(&self.dir);
+        if above.ok().flatten().is_some_and(|above| above.ancestors().any(|dir| identity(dir) == own)) {
+            let why = format!("it is in {}, which the layer is made of", self.dir.display());
+            return Err(Error::new(format!("-o {}", name.display()), why).hint("write it elsewhere"));
+        }
+        Ok(())
     }
 
     fn pack_to(

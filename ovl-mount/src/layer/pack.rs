@@ -19,6 +19,7 @@ use tar::{Builder, EntryType, Header};
 use super::{
     OPAQUE, WHITEOUT,
     attributes::{XATTR, check},
+    read::Exactly,
 };
 use crate::changes::{
     Attribute, Dir, Entry, FileKind, Prefix, Stat,
@@ -105,7 +106,7 @@ impl<W: Write> Layer<W> {
                 }
                 let file = open_file(above, &found.name).doing(|| "open it".into())?;
                 record.header.set_size(stat.size);
-                self.write(record, EntryType::Regular, File::from(file))
+                self.write(record, EntryType::Regular, Exactly::new(File::from(file), stat.size))
             }
             FileKind::Symlink => {
                 let target = target(above.as_fd(), &found.name)?;

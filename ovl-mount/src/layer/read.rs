@@ -1,4 +1,5 @@
-//! The stream of a layer: plain, or compressed by gzip or zstd, and no longer than it may be.
+//! The stream of a layer: plain, or compressed by gzip or zstd, and no longer than it may be. And that of a file
+//! which goes into one.
 
 use std::{
     cell::Cell,
@@ -18,6 +19,8 @@ const ZSTD: [u8; 4] = [0x28, 0xb5, 0x2f, 0xfd];
 pub(super) struct Metered {
     inner: Box<dyn Read>,
     left: Rc<Cell<u64>>,
+    /// Nothing is compressed.
+    pub(super) is_plain: bool,
 }
 
 impl Metered {
@@ -26,6 +29,7 @@ impl Metered {
         let doing = || format!("read {name}");
         let mut file = BufReader::with_capacity(1 << 16, file);
         let start = file.fill_buf().doing(doing)?;
+        let is_plain = !start.starts_with(&GZIP) && !start.starts_with(&ZSTD);
         let inner: Box<dyn Read> = if start.starts_with(&GZIP) {
             Box::new(MultiGzDecoder::new(file))
         } else if start.starts_with(&ZSTD) {
@@ -34,7 +38,7 @@ impl Metered {
             Box::new(file)
         };
         let left = Rc::new(Cell::new(0));
-        Ok((Self { inner, left: Rc::clone(&left) }, left))
+        Ok((Self { inner, left: Rc::clone(&left), is_plain }, left))
     }
 }
 
@@ -47,5 +51,53 @@ impl Read for Metered {
         let length = self.inner.read(&mut buffer[..most])?;
         self.left.set(self.left.get() - length as u64);
         Ok(length)
+    }
+}
+
+/// A reader that gives as many bytes as were told of the file before, also if it grows meanwhile, and an error if
+/// there are fewer.
+pub(super) struct Exactly<R> {
+    inner: R,
+    left: u64,
+}
+
+impl<R: Read> Exactly<R> {
+    pub(super) fn new(inner: R, length: u64) -> Self {
+        Self { inner, left: length }
+    }
+}
+
+impl<R: Read> Read for Exactly<R> {
+    fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
+        let most = usize::try_from(self.left).unwrap_or(usize::MAX).min(buffer.len());
+        if most == 0 {
+            return Ok(0);
+        }
+        let length = self.inner.read(&mut buffer[..most])?;
+        if length == 0 {
+            return Err(io::Error::other("the file became shorter meanwhile"));
+        }
+        self.left -= length as u64;
+        Ok(length)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn of_a_file_that_changes_its_length_no_more_is_read_than_was_said() {
+        let read = |length| {
+            let mut bytes = Vec::new();
+            Exactly::new(&b"content"[..], length)
+                .read_to_end(&mut bytes)
+                .map(|_| bytes)
+                .map_err(|error| error.to_string())
+        };
+        assert_eq!(read(7).as_deref(), Ok(&b"content"[..]));
+        assert_eq!(read(4).as_deref(), Ok(&b"cont"[..]));
+        assert_eq!(read(0).as_deref(), Ok(&b""[..]));
+        assert_eq!(read(8), Err("the file became shorter meanwhile".into()));
     }
 }

@@ -170,7 +170,10 @@ impl Tree {
     }
 
     fn link(&self, above: &OwnedFd, name: &OsStr, entry: &Entry<impl Read>) -> Result<()> {
-        let target = inside(&entry.link_name_bytes().unwrap_or_default())?;
+        let target = entry.link_name_bytes().unwrap_or_default();
+        let within =
+            |error: Error| error.within(&format!("link it to {}", OsStr::from_bytes(&target).display()));
+        let target = inside(&target).map_err(within)?;
         let doing = || format!("link it to {}", target.display());
         let Some(base) = target.file_name() else { return Err(Error::new(doing(), "not a file")) };
         let missing = "the other name must come before it in the layer";

@@ -6,7 +6,7 @@
 use std::{
     ffi::{CString, OsStr},
     fs::{self, File},
-    io,
+    io::{self, ErrorKind},
     os::unix::{ffi::OsStrExt, fs::DirBuilderExt},
     path::{Path, PathBuf},
 };
@@ -73,13 +73,27 @@ pub(crate) fn unpack(file: File, name: &str, target: &Path, bounds: Bounds) -> R
 fn fill(file: File, name: &str, dir: &Path, bounds: Bounds) -> Result<()> {
     let reading = || format!("read {name}");
     let (reader, left) = Metered::new(file, name)?;
+    let is_plain = reader.is_plain;
+    let mut is_first = true;
     let mut archive = Archive::new(reader);
     let mut tree = Tree::new(dir, bounds)?;
     let mut entries = archive.entries().doing(reading)?;
     loop {
         left.set(HEADERS);
         let Some(entry) = entries.next() else { break };
-        let mut entry = entry.doing(reading)?;
+        let mut entry = match entry {
+            // What is said of a header that is none says nothing to anybody.
+            Err(error)
+                if is_first
+                    && is_plain
+                    && error.raw_os_error().is_none()
+                    && error.kind() != ErrorKind::FileTooLarge =>
+            {
+                return Err(Error::new(reading(), "not a tar, nor one compressed by gzip or zstd"));
+            }
+            entry => entry.doing(reading)?,
+        };
+        is_first = false;
         // What it says of all entries after it, in a tar of git archive which commit it is of, is no file.
         if entry.header().entry_type() == EntryType::XGlobalHeader {
             continue;

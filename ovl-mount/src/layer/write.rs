@@ -18,6 +18,9 @@ pub(super) enum Form {
     Zstd,
 }
 
+/// Names of standard output, of which there is none as a whole or not at all.
+const STDOUT: [&str; 3] = ["/dev/stdout", "/dev/fd/1", "/proc/self/fd/1"];
+
 impl Form {
     /// As the name of the file says, by its end; `-` is plain.
     pub(super) fn of(name: &Path) -> Result<Self> {
@@ -32,7 +35,11 @@ impl Form {
                 format!("-o {}", name.display()),
                 "its name does not say how it is compressed",
             )
-            .hint("end it with .tar, .tar.gz or .tar.zst")),
+            .hint(if STDOUT.map(Path::new).contains(&name) {
+                "- is standard output"
+            } else {
+                "end it with .tar, .tar.gz or .tar.zst"
+            })),
         }
     }
 }
