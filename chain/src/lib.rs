@@ -14,6 +14,7 @@
 //! | `channel.rs` | how the child tells why it failed |
 //! | `next.rs` | exec, and what its errors mean |
 //! | `program.rs` | NEXT as a file that was opened before the root is another |
+//! | `report.rs` | the file that is written when NEXT has ended |
 //! | `error.rs` | the error line and the exit codes |
 //! | `kernel_log.rs` | what the kernel says only in its log |
 //! | `mount.rs` | mounts by descriptor |
@@ -40,6 +41,7 @@ pub mod mount;
 pub mod mountinfo;
 mod next;
 mod program;
+mod report;
 mod signals;
 mod size;
 mod span;
@@ -56,7 +58,8 @@ pub use idmap::id_map;
 pub use link::{Birth, Ended, Ending, Launch, Link, Links, Propagation, Timeout};
 pub use modes::with_exact_modes;
 pub use next::Next;
+pub use report::ReportFile;
 pub use signals::proc_is_ours;
 pub use size::{Limit, Size};
 pub use span::Span;
-pub use sys::{in_user_namespace, take_fd};
+pub use sys::{close_all_but, exit_now, in_user_namespace, take_fd};
