@@ -220,7 +220,8 @@ impl Holder {
             let Some(wire) = self.switch.far(id) else { return };
             match read(&wire.frames, &mut *buffer) {
                 Ok(bytes) if bytes > 0 => self.switch.receive(id, &buffer[..bytes], now()),
-                Err(rustix::io::Errno::AGAIN | rustix::io::Errno::INTR) => break,
+                // The other interface of a pair says once that it has been set down.
+                Err(rustix::io::Errno::AGAIN | rustix::io::Errno::INTR | rustix::io::Errno::NETDOWN) => break,
                 // The interface is gone, with its namespace.
                 _ => {
                     let _ = epoll::delete(&self.epoll, &wire.frames);
