@@ -119,6 +119,13 @@ impl Ord for Waiting {
 /// the machine's memory.
 const MOST_WAITING: usize = 64 << 20;
 
+/// What each takes besides its bytes, about: small ones are many.
+const BESIDES: usize = 128;
+
+fn weight(frame: &[u8]) -> usize {
+    frame.len() + BESIDES
+}
+
 /// How many stations are known; a box can send from as many as it likes.
 const MOST_STATIONS: usize = 65_536;
 
@@ -127,7 +134,7 @@ pub(crate) struct Switch<F> {
     next: Id,
     stations: HashMap<Mac, Id>,
     waiting: BinaryHeap<Reverse<Waiting>>,
-    /// Bytes of those that wait.
+    /// Of those that wait.
     weight: usize,
     number: u64,
     parts: Vec<Vec<String>>,
@@ -179,7 +186,7 @@ impl<F: Far> Switch<F> {
         self.stations.retain(|_, at| *at != id);
         self.waiting
             .retain(|Reverse(waiting)| waiting.port != id || matches!(waiting.leg, Leg::Outward { .. }));
-        self.weight = self.waiting.iter().map(|Reverse(waiting)| waiting.frame.len()).sum();
+        self.weight = self.waiting.iter().map(|Reverse(waiting)| weight(&waiting.frame)).sum();
         self.ports.remove(&id).map(|port| port.far)
     }
 
@@ -265,7 +272,7 @@ impl<F: Far> Switch<F> {
         }
         while self.waiting.peek().is_some_and(|Reverse(waiting)| waiting.at <= now) {
             let Some(Reverse(waiting)) = self.waiting.pop() else { break };
-            self.weight -= waiting.frame.len();
+            self.weight -= weight(&waiting.frame);
             self.arrive(waiting.port, waiting.leg, &waiting.frame, now);
         }
     }
@@ -290,13 +297,13 @@ impl<F: Far> Switch<F> {
     }
 
     fn wait(&mut self, port: Id, leg: Leg, frame: &[u8], at: Nanos) {
-        if self.weight + frame.len() > MOST_WAITING {
+        if self.weight + weight(frame) > MOST_WAITING {
             if let Some(lane) = self.lane(port, leg) {
                 lane.counts.overflowed += 1;
             }
             return;
         }
-        self.weight += frame.len();
+        self.weight += weight(frame);
         self.number += 1;
         self.waiting.push(Reverse(Waiting { at, number: self.number, port, leg, frame: frame.into() }));
     }
@@ -576,7 +583,17 @@ mod tests {
         }
         assert!(switch.weight <= MOST_WAITING);
         let overflowed = switch.members().next().map(|(_, _, _, passed)| passed.sent.overflowed);
-        assert_eq!(overflowed, Some(2_000 - (MOST_WAITING / 60_000) as u64));
+        assert_eq!(overflowed, Some(2_000 - (MOST_WAITING / (60_000 + BESIDES)) as u64));
+    }
+
+    #[test]
+    fn a_crowd_of_small_frames_that_wait_has_a_bound_too() {
+        let (mut switch, _ends) = lan(&["delay=1m", ""]);
+        let small = &frame(1, 2)[..14];
+        for _ in 0..600_000 {
+            switch.receive(0, small, 0);
+        }
+        assert!(switch.waiting.len() * size_of::<Waiting>() <= MOST_WAITING, "{}", switch.waiting.len());
     }
 
     #[test]
