@@ -3,6 +3,7 @@
 use std::{
     collections::{BTreeMap, VecDeque},
     fs::File,
+    io::ErrorKind,
     net::{IpAddr, Ipv4Addr},
     os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd},
     time::{Duration, SystemTime},
@@ -49,7 +50,10 @@ struct Wire {
 impl Wire {
     fn record(&mut self, done: impl FnOnce(&mut Pcap) -> std::io::Result<()>) {
         if let Some(Err(error)) = self.pcap.as_mut().map(done) {
-            self.pcap_error = Some(error.to_string());
+            self.pcap_error = Some(match error.kind() {
+                ErrorKind::WouldBlock => "who reads it is too slow; what came then is missing".into(),
+                _ => error.to_string(),
+            });
             self.pcap = None;
         }
     }
@@ -286,8 +290,8 @@ impl Holder {
                 Err(errno) => return Err(errno),
             }
         }
-        let wanted =
-            if client.answers.is_empty() { EventFlags::IN } else { EventFlags::IN | EventFlags::OUT };
+        // Who does not take its answers is not asked what else it wants.
+        let wanted = if client.answers.is_empty() { EventFlags::IN } else { EventFlags::OUT };
         epoll::modify(&self.epoll, &client.socket, Source::Client(number).data(), wanted)
             .map_err(|error| Errno::from_raw(error.raw_os_error()))
     }
@@ -461,4 +465,37 @@ fn drawn() -> Result<u64> {
     rustix::rand::getrandom(&mut bytes, flags)
         .map_err(|error| Error::os("draw a seed", Errno::from_raw(error.raw_os_error())))?;
     Ok(u64::from_ne_bytes(bytes))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use nix::sys::socket::{AddressFamily, SockType, socketpair};
+
+    #[test]
+    fn who_asks_without_listening_has_to_wait() {
+        let flags = SockFlag::SOCK_CLOEXEC;
+        let pair = socketpair(AddressFamily::Unix, SockType::SeqPacket, None, flags);
+        let (ours, theirs) = pair.expect("a pair of sockets");
+        let holder = Holder::new(theirs, 0, None).expect("a LAN");
+        let held = std::thread::spawn(|| holder.run());
+        rustix::io::ioctl_fionbio(&ours, true).expect("a socket that does not block");
+        let mut asked = 0;
+        // It is let ask on while it is not known yet that it does not listen.
+        let waits = |asked: &i32| {
+            std::thread::sleep(Duration::from_millis(50));
+            assert!(*asked < 100_000, "it is never told to wait");
+            message::send(ours.as_fd(), &Ask::Members, &[]) == Err(Errno::EAGAIN)
+        };
+        while message::send(ours.as_fd(), &Ask::Members, &[]).is_ok() || !waits(&asked) {
+            asked += 1;
+        }
+        rustix::io::ioctl_fionbio(&ours, false).expect("a socket that blocks");
+        for _ in 0..asked {
+            let answer = message::receive::<Answer>(ours.as_fd()).expect("an answer");
+            assert!(matches!(answer, Some((Answer::Done, _))), "{answer:?}");
+        }
+        drop(ours);
+        held.join().expect("no panic").expect("an end");
+    }
 }

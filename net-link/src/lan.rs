@@ -12,11 +12,14 @@ use nix::{
     errno::Errno,
     sys::{
         prctl,
+        resource::{Resource, getrlimit, setrlimit},
         signal::{SigSet, SigmaskHow, sigprocmask},
         socket::{
             AddressFamily, Backlog, Shutdown, SockFlag, SockType, UnixAddr, UnixCredentials, bind, connect,
-            getsockopt, listen, shutdown, socket, socketpair, sockopt::PeerCredentials,
+            getsockopt, listen, setsockopt, shutdown, socket, socketpair,
+            sockopt::{PeerCredentials, SendTimeout},
         },
+        time::{TimeVal, TimeValLike},
         wait::waitpid,
     },
     unistd::{ForkResult, Pid, Uid, chdir, fork, getpid, setsid},
@@ -32,6 +35,9 @@ const PREFIX: &str = "chainbox-lan/";
 
 /// How many users may have a LAN of one name: each is at the first number that was free.
 const USERS: u32 = 16;
+
+/// Seconds that one may take to be reached. Thousands can wait at a time, and a LAN's holder does nothing that takes long.
+const PATIENCE: i64 = 2;
 
 /// How often one is tried to be found that has ended in between.
 const TRIES: u32 = 100;
@@ -73,18 +79,20 @@ impl Connection {
     pub(crate) fn find(lan: &str) -> Result<Option<Self>> {
         for number in 0..USERS {
             let socket = new_socket()?;
+            // Another user's may be at this number, who takes no one in.
+            setsockopt(&socket, SendTimeout, &TimeVal::seconds(PATIENCE)).doing(doing)?;
             match connect(socket.as_raw_fd(), &address(lan, number)?) {
                 Ok(()) if is_ours(&socket) => {
                     let connection = Self { socket, holder: None };
                     // Once it has answered it knows us, and does not end.
                     match connection.ask(&Ask::Hello, &[]) {
                         Ok(_) => return Ok(Some(connection)),
-                        Err(error) if matches!(error.errno(), Some(Errno::ECONNRESET | Errno::EPIPE)) => {}
+                        Err(error) if is_gone(&error) => {}
                         Err(error) => return Err(error),
                     }
                 }
                 // Another user's, or nobody's.
-                Ok(()) | Err(Errno::ECONNREFUSED) => {}
+                Ok(()) | Err(Errno::ECONNREFUSED | Errno::EAGAIN) => {}
                 Err(errno) => return Err(errno).doing(|| format!("reach the LAN {lan}")),
             }
         }
@@ -133,6 +141,11 @@ impl Connection {
             let _ = self.holder.map(|holder| waitpid(holder, None));
         }
     }
+}
+
+/// Whether an error says that nobody is at the other end any more.
+pub(crate) fn is_gone(error: &Error) -> bool {
+    matches!(error.errno(), Some(Errno::ECONNRESET | Errno::EPIPE))
 }
 
 fn doing() -> String {
@@ -229,9 +242,36 @@ fn hold(first: OwnedFd, listener: Option<OwnedFd>, supervisor: i32) -> Result<()
     let _ = prctl::set_name(c"net-link-lan");
     // Delays are as exact as the kernel's timers.
     let _ = prctl::set_timerslack(1);
+    // Each box has some, and a thousand that a shell gives are soon gone.
+    if let Ok((_, most)) = getrlimit(Resource::RLIMIT_NOFILE) {
+        let _ = setrlimit(Resource::RLIMIT_NOFILE, most, most);
+    }
     // The supervisor holds signals back that are to be passed on.
     sigprocmask(SigmaskHow::SIG_SETMASK, Some(&SigSet::empty()), None).doing(doing)?;
     Holder::new(first, supervisor, listener)
         .and_then(Holder::run)
         .map_err(|error| Error::os(doing(), Errno::from_raw(error.raw_os_error())))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn who_has_the_name_and_takes_no_one_in_is_passed_by() {
+        let lan = format!("test-{}", getpid());
+        let taken = new_socket().expect("a socket");
+        bind(taken.as_raw_fd(), &address(&lan, 0).expect("an address")).expect("a name");
+        listen(&taken, Backlog::new(0).expect("a length")).expect("a queue");
+        let mut waiting = Vec::new();
+        loop {
+            let socket = new_socket().expect("a socket");
+            rustix::io::ioctl_fionbio(&socket, true).expect("a socket that does not block");
+            if connect(socket.as_raw_fd(), &address(&lan, 0).expect("an address")) == Err(Errno::EAGAIN) {
+                break;
+            }
+            waiting.push(socket);
+        }
+        assert!(Connection::find(&lan).expect("an answer").is_none());
+    }
 }

@@ -37,11 +37,14 @@ use std::{
     fs::File,
     io::{self, Write},
     net::{IpAddr, Ipv4Addr, Ipv6Addr},
-    os::fd::{AsFd, BorrowedFd},
+    os::{
+        fd::{AsFd, BorrowedFd},
+        unix::fs::OpenOptionsExt,
+    },
 };
 
-use chain::{Birth, Doing, Ended, Error, Launch, Link, ReportFile, Result};
-use nix::{sched::CloneFlags, unistd::Pid};
+use chain::{Birth, Doing, Ended, Error, Launch, Link, Remedy, ReportFile, Result};
+use nix::{errno::Errno, fcntl::OFlag, sched::CloneFlags, unistd::Pid};
 
 use crate::{
     frame::Mac,
@@ -237,8 +240,12 @@ impl Link for NetLink {
     fn make(&mut self, _birth: &mut Birth) -> Result<()> {
         self.report = args::report(&self.place)?;
         if let Some(path) = &self.place.pcap {
-            let file = File::create(path).doing(|| format!("--pcap {}", path.display()))?;
-            self.pcap = Some(file);
+            // Who holds the LAN must not wait for who reads a pipe.
+            let flags = OFlag::O_NONBLOCK | OFlag::O_NOCTTY;
+            let mut open = File::options();
+            let file = open.write(true).create(true).truncate(true).custom_flags(flags.bits()).open(path);
+            let file = file.doing(|| format!("--pcap {}", path.display()));
+            self.pcap = Some(file.remedy(Errno::ENXIO, "nobody reads it")?);
         }
         self.connection = Some(Connection::open(self.place.lan.as_ref().map(|lan| lan.0.as_str()))?);
         if self.place.lan.is_none() { self.make_host_side() } else { Ok(()) }
@@ -266,12 +273,18 @@ impl Link for NetLink {
 
     fn alarmed(&mut self) -> Result<()> {
         self.connection = None;
-        Err(Error::new("the network", "the process that held it has ended; the box has no link any more"))
+        Err(nobody_holds_it())
     }
 
     fn after(&mut self, ended: &Ended) -> Result<()> {
         let Some(connection) = self.connection.take() else { return Ok(()) };
-        let members = connection.members(&Ask::Leave)?;
+        let members = match connection.members(&Ask::Leave) {
+            // The alarm was about to say so when NEXT ended. What kept NEXT from running has been said.
+            Err(error) if lan::is_gone(&error) => {
+                return if ended.released { Err(nobody_holds_it()) } else { Ok(()) };
+            }
+            answered => answered?,
+        };
         connection.see_off();
         // The host's side is told of by the other one.
         match members.last().filter(|_| ended.released) {
@@ -279,6 +292,10 @@ impl Link for NetLink {
             None => Ok(()),
         }
     }
+}
+
+fn nobody_holds_it() -> Error {
+    Error::new("the network", "the process that held it has ended; the box has no link any more")
 }
 
 /// Sets an interface up with its addresses.

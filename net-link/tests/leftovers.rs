@@ -44,14 +44,34 @@ fn who_holds_the_lan_is_missed_when_it_is_killed() {
     let scene = Scene::new();
     let run = script(
         &scene,
-        r#"begin --lan lab name=web -- bash -c 'echo ready; read -r; ip -brief link show eth0 | grep -c NO-CARRIER; exec sleep 60' < <(exec sleep 60)
-           holder=$(grep -lx net-link-lan /proc/[0-9]*/comm | cut -d / -f 3)
-           kill -KILL $holder
-           # It says so on stderr, and then the box goes on.
-           kill "${boxes[0]}"; finish 2>/dev/null"#,
+        r#"mkfifo go
+           exec 3< <(exec net-link --lan lab --stat -- bash -c '
+               echo ready; read -r <go; ip -brief link | cut -d " " -f 1; exit 7' 2>&1)
+           read -r <&3
+           kill -KILL "$(pgrep -x -P $! net-link-lan)"
+           # It is said while the box goes on, whose interface is gone; and only once.
+           read -r <&3; echo "$REPLY"
+           echo >go; cat <&3
+           wait $!; echo $?"#,
     );
-    run.success()
-        .stderr("net-link: the network: the process that held it has ended; the box has no link any more\n");
+    let said = "net-link: the network: the process that held it has ended; the box has no link any more\n";
+    run.success().stderr("").stdout(format!("{said}lo\n7\n"));
+}
+
+#[test]
+fn who_holds_the_lan_is_missed_when_it_is_killed_just_before_the_end() {
+    let scene = Scene::new();
+    let run = script(
+        &scene,
+        r#"exec 3< <(exec net-link --lan lab --stat -- bash -c 'echo ready; exec sleep 60' 2>&1)
+           read -r <&3
+           kill -STOP $!
+           kill -KILL "$(pgrep -x -P $! net-link-lan)" "$(pgrep -x -P $! sleep)"
+           kill -CONT $!
+           cat <&3"#,
+    );
+    let said = "net-link: the network: the process that held it has ended; the box has no link any more\n";
+    run.success().stderr("").stdout(said);
 }
 
 #[test]
@@ -67,4 +87,37 @@ fn a_launch_that_fails_leaves_no_lan() {
            net-link --list; ip -brief link | cut -d " " -f 1"#,
     );
     run.success().stdout("127\n125\n127\n125\n125\nlo\n");
+}
+
+#[test]
+fn a_lan_has_room_for_more_boxes_than_its_first_one_may_open_files() {
+    let scene = Scene::new();
+    let run = script(
+        &scene,
+        r#"most=$(ulimit -Hn)
+           ulimit -Sn 24; begin --lan lab -- bash -c 'echo ready; exec sleep 60'
+           ulimit -Sn "$most"; for box in {1..20}; do begin --lan lab -- bash -c 'echo ready; exec sleep 60'; done
+           net-link --show lab | grep -c "^- "
+           finish"#,
+    );
+    run.success().stdout("21\n").stderr("");
+}
+
+#[test]
+fn who_reads_a_record_of_frames_too_slowly_does_not_hold_the_lan_up() {
+    let scene = Scene::new();
+    let run = script(
+        &scene,
+        r#"mkfifo pipe
+           net-link --lan lab --pcap pipe -- echo ran; echo $?
+           exec 3<>pipe
+           begin --lan lab ip=10.9.0.1/24 -- bash -c 'echo ready; exec sleep 60'
+           net-link --lan lab --pcap pipe ip=10.9.0.2/24 -- busybox ping -c 100 -i 0.001 -s 1400 10.9.0.1 |
+               grep -o "100 packets received"
+           finish"#,
+    );
+    run.success().stdout("125\n100 packets received\n").stderr(
+        "net-link: --pcap pipe: No such device or address; nobody reads it\n\
+         net-link: --pcap: who reads it is too slow; what came then is missing\n",
+    );
 }
