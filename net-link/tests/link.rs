@@ -111,10 +111,10 @@ fn two_boxes_of_one_name_or_address_are_refused() {
     let scene = Scene::new();
     let run = script(
         &scene,
-        r#"begin --lan lab name=web ip=10.9.0.1/24 -- bash -c 'echo ready; exec sleep 60'
+        r"begin --lan lab name=web ip=10.9.0.1/24 -- bash -c 'echo ready; exec sleep 60'
            net-link --lan lab ip=10.9.0.1/24 -- echo ran; echo $?
            net-link --lan lab name=web -- echo ran; echo $?
-           finish"#,
+           finish",
     );
     let run = run.success().stdout("125\n125\n");
     let said = String::from_utf8_lossy(&run.get_output().stderr).into_owned();
