@@ -19,7 +19,7 @@ fn main() -> io::Result<()> {
     Ok(())
 }
 
-fn programs() -> [Command; 9] {
+fn programs() -> [Command; 10] {
     [
         ns_enter::Args::command(),
         cg_set::Args::command(),
@@ -29,6 +29,7 @@ fn programs() -> [Command; 9] {
         ovl_mount::layer::Args::command(),
         root_enter::Args::command(),
         priv_drop::Args::command(),
+        net_link::Args::command(),
         box_run::Args::command(),
     ]
 }

@@ -552,7 +552,8 @@ fn shared_by(dir: &Path) -> String {
 }
 
 fn share_no_more(dir: &Path) -> io::Result<()> {
-    let all: String = shared_by(dir).split_whitespace().map(|controller| format!("-{controller} ")).collect();
+    let shared = shared_by(dir);
+    let all: String = shared.split_whitespace().flat_map(|controller| ["-", controller, " "]).collect();
     put(&dir.join(SHARED), &all)
 }
 

@@ -4,15 +4,12 @@ use std::{
     borrow::Cow,
     ffi::OsString,
     fmt::Write as _,
-    fs::{File, OpenOptions},
     io::{self, Write},
-    os::unix::fs::OpenOptionsExt,
-    path::{Path, PathBuf},
+    path::PathBuf,
     time::{Duration, Instant},
 };
 
-use chain::{Doing, Ended, Ending, Remedy, Result};
-use nix::{errno::Errno, fcntl::OFlag};
+use chain::{Doing, Ended, Ending, ReportFile, Result};
 use serde::Serialize;
 
 use crate::{
@@ -45,27 +42,15 @@ impl Account {
 
     /// Opens the report's file, before anything runs.
     pub(crate) fn open(&self) -> Result<Open> {
-        let Some(path) = self.report.as_deref().filter(|path| *path != Path::new("-")) else {
-            return Ok(Open { report: self.report.is_some(), file: None, stat: self.stat });
-        };
-        let mut open = OpenOptions::new();
-        open.write(true).create(true).truncate(true);
-        // Where a box may write, it may leave a link to a file that the next caller can overwrite.
-        open.custom_flags((OFlag::O_NONBLOCK | OFlag::O_NOCTTY | OFlag::O_NOFOLLOW).bits());
-        let file = open.open(path).doing(|| format!("--report {}", path.display()));
-        let file = file
-            .remedy(Errno::ENXIO, "nobody reads it")
-            .remedy(Errno::ELOOP, "it is a link, which is not followed; name the file itself")?;
-        Ok(Open { report: true, file: Some((path.to_owned(), file)), stat: self.stat })
+        let report = self.report.as_deref().map(|path| ReportFile::open("--report", path)).transpose()?;
+        Ok(Open { report, stat: self.stat })
     }
 }
 
 /// Where it will be told.
 #[derive(Debug, Default)]
 pub(crate) struct Open {
-    report: bool,
-    /// Stderr without one.
-    file: Option<(PathBuf, File)>,
+    report: Option<ReportFile>,
     stat: bool,
 }
 
@@ -85,15 +70,17 @@ impl Open {
     /// Tells it.
     pub(crate) fn tell(&self, ended: &Ended, started: Instant, used: &Used) -> Result<()> {
         let wall = started.elapsed();
-        let reported = if self.report { self.report(ended, wall, used) } else { Ok(()) };
+        let report = |report| Self::report(report, ended, wall, used);
+        let reported = self.report.as_ref().map_or(Ok(()), report);
         // People can lose it, and programs still have theirs.
         if self.stat {
-            write(&mut io::stderr(), &stat(ended, wall, used)).doing(|| "--stat".into())?;
+            let text = stat(ended, wall, used);
+            io::stderr().write_all(text.as_bytes()).doing(|| "--stat".into())?;
         }
         reported
     }
 
-    fn report(&self, ended: &Ended, wall: Duration, used: &Used) -> Result<()> {
+    fn report(report: &ReportFile, ended: &Ended, wall: Duration, used: &Used) -> Result<()> {
         let (exit, signal) = match ended.ending {
             Ending::Exited(status) => (Some(status), None),
             Ending::Killed(signal) => (None, Some(signal.as_str())),
@@ -107,18 +94,8 @@ impl Open {
             wall_usec: micros(wall),
             used,
         })?;
-        match &self.file {
-            None => write(&mut io::stderr(), &line).doing(|| "--report -".into()),
-            Some((path, file)) => {
-                let mut file = file;
-                write(&mut file, &line).doing(|| format!("--report {}", path.display()))
-            }
-        }
+        report.write(&line)
     }
-}
-
-fn write(out: &mut impl Write, text: &str) -> io::Result<()> {
-    out.write_all(text.as_bytes())
 }
 
 fn micros(time: Duration) -> u64 {

@@ -88,6 +88,12 @@ impl Error {
         Self { doing: String::new(), ..self.clone() }.to_string().trim_start_matches(": ").to_owned()
     }
 
+    /// What was being done, why it failed, and what to do about it, for another process to say.
+    pub fn parts(&self) -> (String, String, String) {
+        let why = Self { hint: String::new(), ..self.clone() }.reason();
+        (self.doing.clone(), why, self.hint.clone())
+    }
+
     /// What the kernel said, if it was the kernel that refused.
     pub fn errno(&self) -> Option<Errno> {
         self.errno

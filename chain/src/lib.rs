@@ -16,6 +16,7 @@
 //! | `next.rs` | exec, and what its errors mean |
 //! | `program.rs` | NEXT as a file that was opened before the root is another |
 //! | `reexec.rs` | this program run from a copy that nobody can change |
+//! | `report.rs` | the file that is written when NEXT has ended |
 //! | `error.rs` | the error line and the exit codes |
 //! | `kernel_log.rs` | what the kernel says only in its log |
 //! | `mount.rs` | mounts by descriptor |
@@ -46,6 +47,7 @@ pub mod mountinfo;
 mod next;
 mod program;
 mod reexec;
+mod report;
 mod signals;
 mod size;
 mod span;
@@ -64,7 +66,8 @@ pub use link::{Birth, Ended, Ending, Launch, Link, Links, Propagation, Timeout};
 pub use modes::with_exact_modes;
 pub use next::Next;
 pub use reexec::run_from_a_copy;
+pub use report::ReportFile;
 pub use signals::{die_of, proc_is_ours, undisturbed};
 pub use size::{Limit, Size};
 pub use span::Span;
-pub use sys::{exit_now, in_user_namespace, take_fd};
+pub use sys::{close_all_but, exit_now, in_user_namespace, take_fd};

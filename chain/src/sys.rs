@@ -82,7 +82,7 @@ pub(crate) fn close_on_exec_from(first: RawFd) -> nix::Result<()> {
 }
 
 /// Closes every descriptor from 3 on but those that are still `needed`.
-pub(crate) fn close_all_but<const N: usize>(mut needed: [RawFd; N]) -> nix::Result<()> {
+pub fn close_all_but<const N: usize>(mut needed: [RawFd; N]) -> nix::Result<()> {
     needed.sort_unstable();
     let mut first = 3;
     for fd in needed {

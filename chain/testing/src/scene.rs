@@ -133,6 +133,7 @@ impl Scene {
             "ovl-layer",
             "root-enter",
             "priv-drop",
+            "net-link",
             "box-run",
         ] {
             if !bin.join(program).exists() {

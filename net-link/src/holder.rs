@@ -1,0 +1,501 @@
+//! The process that holds a LAN: it has the other ends of all links, and ends when nobody asks for it any more.
+
+use std::{
+    collections::{BTreeMap, VecDeque},
+    fs::File,
+    io::ErrorKind,
+    net::{IpAddr, Ipv4Addr},
+    os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd},
+    time::{Duration, SystemTime},
+};
+
+use chain::{Error, Result};
+use nix::{
+    errno::Errno,
+    sys::socket::{SockFlag, accept4},
+};
+use rustix::{
+    buffer::spare_capacity,
+    event::epoll::{self, CreateFlags, EventData, EventFlags},
+    io::{read, write},
+    time::{ClockId, Itimerspec, TimerfdClockId, TimerfdFlags, TimerfdTimerFlags, Timespec, clock_gettime},
+};
+
+use crate::{
+    frame,
+    interface::{Route, set_carrier},
+    lan::{is_ours, peer},
+    lane::Nanos,
+    message::{self, Answer, Ask, Member},
+    pcap::Pcap,
+    script::Step,
+    switch::{Far, Id, Switch, Who},
+    words::{self, Condition, Net, Word},
+};
+
+/// Frames that are taken from one interface before others have their turn.
+const AT_ONCE: usize = 64;
+
+/// Where addresses come from that nobody has named: 10.86.0.0/16.
+const SUBNET: (Ipv4Addr, u8) = (Ipv4Addr::new(10, 86, 0, 0), 16);
+
+/// The other end of a box's interface.
+struct Wire {
+    frames: OwnedFd,
+    control: Option<Route>,
+    pcap: Option<Pcap>,
+    pcap_error: Option<String>,
+}
+
+impl Wire {
+    fn record(&mut self, done: impl FnOnce(&mut Pcap) -> std::io::Result<()>) {
+        if let Some(Err(error)) = self.pcap.as_mut().map(done) {
+            self.pcap_error = Some(match error.kind() {
+                ErrorKind::WouldBlock => "who reads it is too slow; what came then is missing".into(),
+                _ => error.to_string(),
+            });
+            self.pcap = None;
+        }
+    }
+}
+
+impl Far for Wire {
+    fn deliver(&mut self, frame: &[u8]) -> bool {
+        write(&self.frames, frame).is_ok()
+    }
+
+    fn see(&mut self, frame: &[u8]) {
+        self.record(|pcap| pcap.add(frame, SystemTime::now()));
+    }
+
+    fn carrier(&mut self, is_on: bool) {
+        set_carrier(self.frames.as_fd(), self.control.as_ref(), is_on);
+    }
+}
+
+/// Who asks.
+struct Client {
+    socket: OwnedFd,
+    /// The supervisor of a box.
+    pid: i32,
+    links: Vec<Id>,
+    /// Answers that it has not taken yet.
+    answers: VecDeque<Vec<u8>>,
+}
+
+/// What a descriptor that is ready belongs to.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Source {
+    Listener,
+    Timer,
+    Client(u32),
+    Link(Id),
+}
+
+impl Source {
+    fn data(self) -> EventData {
+        let (kind, number) = match self {
+            Self::Listener => (0, 0),
+            Self::Timer => (1, 0),
+            Self::Client(number) => (2, number),
+            Self::Link(id) => (3, id),
+        };
+        EventData::new_u64(kind << 32 | u64::from(number))
+    }
+
+    fn of(data: EventData) -> Self {
+        let number = u32::try_from(data.u64() & u64::from(u32::MAX)).unwrap_or(0);
+        match data.u64() >> 32 {
+            0 => Self::Listener,
+            1 => Self::Timer,
+            2 => Self::Client(number),
+            _ => Self::Link(number),
+        }
+    }
+}
+
+pub(crate) struct Holder {
+    epoll: OwnedFd,
+    timer: OwnedFd,
+    /// When the timer is set to.
+    armed: Option<Nanos>,
+    listener: Option<OwnedFd>,
+    clients: BTreeMap<u32, Client>,
+    next_client: u32,
+    switch: Switch<Wire>,
+}
+
+fn now() -> Nanos {
+    nanos(clock_gettime(ClockId::Monotonic))
+}
+
+fn nanos(time: Timespec) -> Nanos {
+    let of = |number: i64| u64::try_from(number).unwrap_or(0);
+    of(time.tv_sec) * 1_000_000_000 + of(time.tv_nsec)
+}
+
+impl Holder {
+    /// A LAN with one client, which others reach by `listener`.
+    pub(crate) fn new(first: OwnedFd, pid: i32, listener: Option<OwnedFd>) -> rustix::io::Result<Self> {
+        let epoll = epoll::create(CreateFlags::CLOEXEC)?;
+        let flags = TimerfdFlags::NONBLOCK | TimerfdFlags::CLOEXEC;
+        let timer = rustix::time::timerfd_create(TimerfdClockId::Monotonic, flags)?;
+        epoll::add(&epoll, &timer, Source::Timer.data(), EventFlags::IN)?;
+        if let Some(listener) = &listener {
+            epoll::add(&epoll, listener, Source::Listener.data(), EventFlags::IN)?;
+        }
+        let mut holder = Self {
+            epoll,
+            timer,
+            armed: None,
+            listener,
+            clients: BTreeMap::new(),
+            next_client: 0,
+            switch: Switch::new(),
+        };
+        holder.add_client(first, pid)?;
+        Ok(holder)
+    }
+
+    /// Returns when the last client has gone.
+    pub(crate) fn run(mut self) -> rustix::io::Result<()> {
+        let mut events = Vec::with_capacity(64);
+        let mut buffer = vec![0; frame::MOST];
+        while !self.clients.is_empty() {
+            self.switch.run(now());
+            self.set_timer()?;
+            match epoll::wait(&self.epoll, spare_capacity(&mut events), None) {
+                Ok(_) | Err(rustix::io::Errno::INTR) => {}
+                Err(error) => return Err(error),
+            }
+            for event in events.drain(..) {
+                match Source::of(event.data) {
+                    Source::Listener => self.accept(),
+                    Source::Timer => {
+                        let _ = read(&self.timer, &mut [0_u8; 8][..]);
+                        self.armed = None;
+                    }
+                    Source::Client(number) => self.serve(number, event.flags),
+                    Source::Link(id) => self.take(id, &mut buffer),
+                }
+            }
+        }
+        Ok(())
+    }
+
+    fn set_timer(&mut self) -> rustix::io::Result<()> {
+        let next = self.switch.next_time();
+        if next == self.armed {
+            return Ok(());
+        }
+        // Zero would mean never.
+        let at = next.map_or(0, |next| next.max(1));
+        let of = |number: u64| i64::try_from(number).unwrap_or(i64::MAX);
+        let value = Timespec { tv_sec: of(at / 1_000_000_000), tv_nsec: of(at % 1_000_000_000) };
+        let setting = Itimerspec { it_interval: Timespec::default(), it_value: value };
+        rustix::time::timerfd_settime(&self.timer, TimerfdTimerFlags::ABSTIME, &setting)?;
+        self.armed = next;
+        Ok(())
+    }
+
+    fn accept(&mut self) {
+        let Some(listener) = &self.listener else { return };
+        let flags = SockFlag::SOCK_CLOEXEC;
+        let Ok(socket) = accept4(listener, flags) else { return };
+        // Anybody can connect to such a socket; only the LAN's owner is listened to.
+        if is_ours(&socket) {
+            let pid = peer(&socket).map_or(0, |peer| peer.pid());
+            let _ = self.add_client(socket, pid);
+        }
+    }
+
+    fn add_client(&mut self, socket: OwnedFd, pid: i32) -> rustix::io::Result<()> {
+        rustix::io::ioctl_fionbio(&socket, true)?;
+        let number = self.next_client;
+        self.next_client += 1;
+        epoll::add(&self.epoll, &socket, Source::Client(number).data(), EventFlags::IN)?;
+        self.clients.insert(number, Client { socket, pid, links: Vec::new(), answers: VecDeque::new() });
+        Ok(())
+    }
+
+    /// All frames that a box has sent, or many of them.
+    fn take(&mut self, id: Id, buffer: &mut [u8]) {
+        for _ in 0..AT_ONCE {
+            let Some(wire) = self.switch.far(id) else { return };
+            match read(&wire.frames, &mut *buffer) {
+                Ok(bytes) if bytes > 0 => self.switch.receive(id, &buffer[..bytes], now()),
+                // The other interface of a pair says once that it has been set down.
+                Err(rustix::io::Errno::AGAIN | rustix::io::Errno::INTR | rustix::io::Errno::NETDOWN) => break,
+                // The interface is gone, with its namespace.
+                _ => {
+                    let _ = epoll::delete(&self.epoll, &wire.frames);
+                    return;
+                }
+            }
+        }
+        if let Some(wire) = self.switch.far(id) {
+            wire.record(Pcap::flush);
+        }
+    }
+
+    fn serve(&mut self, number: u32, flags: EventFlags) {
+        let gone = match self.clients.get(&number) {
+            None => return,
+            Some(_) if flags.contains(EventFlags::OUT) => self.flush(number).is_err(),
+            Some(client) => match message::receive::<Ask>(client.socket.as_fd()) {
+                Ok(Some((ask, descriptors))) => {
+                    let answers =
+                        self.answer(number, ask, descriptors).unwrap_or_else(|error| vec![refused(&error)]);
+                    self.say(number, &answers).is_err()
+                }
+                Err(Errno::EAGAIN | Errno::EINTR) => false,
+                Ok(None) | Err(_) => true,
+            },
+        };
+        if gone {
+            self.drop_client(number);
+        }
+    }
+
+    fn drop_client(&mut self, number: u32) {
+        let Some(client) = self.clients.remove(&number) else { return };
+        for id in &client.links {
+            self.switch.remove(*id);
+        }
+        if self.clients.is_empty() {
+            // Who is about to come finds nobody here, and begins a LAN anew.
+            self.listener = None;
+            let _ = message::send(client.socket.as_fd(), &Answer::Ended, &[]);
+            // Its socket is closed when this process is gone, which it waits for.
+            std::mem::forget(client);
+        }
+    }
+
+    fn say(&mut self, number: u32, answers: &[Answer]) -> nix::Result<()> {
+        let Some(client) = self.clients.get_mut(&number) else { return Ok(()) };
+        for answer in answers {
+            client.answers.push_back(serde_json::to_vec(answer).map_err(|_| Errno::EINVAL)?);
+        }
+        self.flush(number)
+    }
+
+    /// Sends what the client takes now; the rest when it takes more.
+    fn flush(&mut self, number: u32) -> nix::Result<()> {
+        let Some(client) = self.clients.get_mut(&number) else { return Ok(()) };
+        while let Some(answer) = client.answers.front() {
+            match message::send_text(client.socket.as_fd(), answer, &[]) {
+                Ok(()) => drop(client.answers.pop_front()),
+                Err(Errno::EAGAIN) => break,
+                Err(Errno::EINTR) => {}
+                Err(errno) => return Err(errno),
+            }
+        }
+        // Who does not take its answers is not asked what else it wants.
+        let wanted = if client.answers.is_empty() { EventFlags::IN } else { EventFlags::OUT };
+        epoll::modify(&self.epoll, &client.socket, Source::Client(number).data(), wanted)
+            .map_err(|error| Errno::from_raw(error.raw_os_error()))
+    }
+
+    fn answer(&mut self, number: u32, ask: Ask, descriptors: Vec<OwnedFd>) -> Result<Vec<Answer>> {
+        match ask {
+            Ask::Hello => Ok(vec![Answer::Done]),
+            Ask::Join { words, steps, is_host, has_control } => {
+                let wire = wire(descriptors, has_control)?;
+                self.join(number, wire, &words, &steps, is_host).map(|answer| vec![answer])
+            }
+            Ask::Change { of, words } => self.change(of.as_deref(), &words).map(|()| vec![Answer::Done]),
+            Ask::Members => Ok(self.members(|_| true)),
+            Ask::Leave => {
+                let links = self.clients.get_mut(&number).map(|client| std::mem::take(&mut client.links));
+                let links = links.unwrap_or_default();
+                let answers = self.members(|id| links.contains(&id));
+                for id in links {
+                    self.switch.remove(id);
+                }
+                Ok(answers)
+            }
+        }
+    }
+
+    fn join(
+        &mut self,
+        number: u32,
+        wire: Wire,
+        words: &[String],
+        steps: &[(u64, Vec<String>)],
+        is_host: bool,
+    ) -> Result<Answer> {
+        let words = words::parse(words.iter().map(String::as_str))?;
+        let steps = steps.iter().map(|(after, words)| {
+            let words = words::parse(words.iter().map(String::as_str))?;
+            Ok(Step { after: Duration::from_nanos(*after), words })
+        });
+        let steps = steps.collect::<Result<Vec<_>>>()?;
+        let mut condition = Condition::default();
+        let mut who = Who { name: None, nets: Vec::new() };
+        let mut seed = None;
+        for word in &words {
+            match word {
+                Word::Ip(net) => who.nets.push(*net),
+                Word::Name(name) => who.name = Some(name.0.clone()),
+                Word::Seed(number) => seed = Some(*number),
+                word => condition.change(word),
+            }
+        }
+        if who.nets.is_empty() {
+            who.nets.push(self.free_net()?);
+        }
+        self.check_is_new(&who)?;
+        if is_host {
+            who.name = None;
+            condition = Condition::default();
+        }
+        let seed = seed.map_or_else(drawn, Ok)?;
+        let nets = who.nets.iter().map(Net::to_string).collect();
+        let frames = wire.frames.as_raw_fd();
+        let id = self.switch.add(who, wire, condition, seed, steps, now());
+        // SAFETY: the switch has it, which keeps it open until the link is removed.
+        let frames = unsafe { BorrowedFd::borrow_raw(frames) };
+        epoll::add(&self.epoll, frames, Source::Link(id).data(), EventFlags::IN)
+            .map_err(|error| Error::os("join the LAN", Errno::from_raw(error.raw_os_error())))?;
+        if let Some(client) = self.clients.get_mut(&number) {
+            client.links.push(id);
+        }
+        Ok(Answer::Joined { nets })
+    }
+
+    /// Two boxes with one name or address would take each other's packets.
+    fn check_is_new(&self, who: &Who) -> Result<()> {
+        for member in self.members(|_| true) {
+            let Answer::Member(member) = member else { continue };
+            let addresses = who.nets.iter().map(|net| net.address.to_string());
+            let taken = addresses.clone().find(|address| {
+                member.addresses.iter().any(|other| other.split('/').next() == Some(address))
+            });
+            let taken = taken.or_else(|| who.name.clone().filter(|name| member.name.as_ref() == Some(name)));
+            if let Some(taken) = taken {
+                let error = Error::new(taken, "another box of the LAN has it");
+                return Err(error.hint(format!("its supervisor is process {}", member.pid)));
+            }
+        }
+        Ok(())
+    }
+
+    fn free_net(&self) -> Result<Net> {
+        let (first, prefix) = SUBNET;
+        let is_taken = |address: IpAddr| {
+            self.switch.members().any(|(_, who, ..)| who.nets.iter().any(|net| net.address == address))
+        };
+        let hosts = (1..0xffff_u32).map(|host| IpAddr::V4((u32::from(first) + host).into()));
+        let free = hosts.into_iter().find(|address| !is_taken(*address));
+        let address =
+            free.ok_or_else(|| Error::new("ip", "no address is free").hint("name one: ip=ADDRESS/PREFIX"))?;
+        Ok(Net { address, prefix })
+    }
+
+    fn change(&mut self, of: Option<&str>, words: &[String]) -> Result<()> {
+        let words = words::parse(words.iter().map(String::as_str))?;
+        let members: Vec<_> = self.switch.members().map(|(id, who, ..)| (id, who.clone())).collect();
+        let ids: Vec<Id> = match of {
+            None => members.iter().map(|(id, _)| *id).collect(),
+            Some(name) => {
+                let found = members.iter().find(|(_, who)| who.is(name)).map(|(id, _)| *id);
+                let there: Vec<_> = members.iter().map(|(_, who)| who.label()).collect();
+                let error = || {
+                    Error::new(name, "no such box in the LAN").hint(format!("there are {}", there.join(", ")))
+                };
+                vec![found.ok_or_else(error)?]
+            }
+        };
+        for word in &words {
+            if let Word::Partition(parts) = word {
+                let missing =
+                    parts.iter().flatten().find(|name| !members.iter().any(|(_, who)| who.is(name)));
+                if let Some(name) = missing {
+                    return Err(Error::new(word.to_string(), format!("no box of the LAN is called {name}")));
+                }
+            }
+        }
+        for id in ids {
+            self.switch.change(Some(id), &words);
+        }
+        Ok(())
+    }
+
+    /// Those that are wanted, and an end.
+    fn members(&self, wanted: impl Fn(Id) -> bool) -> Vec<Answer> {
+        let pid = |id: Id| {
+            self.clients.values().find(|client| client.links.contains(&id)).map_or(0, |client| client.pid)
+        };
+        let members =
+            self.switch.members().filter(|(id, ..)| wanted(*id)).map(|(id, who, condition, passed)| {
+                Answer::Member(Member {
+                    name: who.name.clone(),
+                    addresses: who.nets.iter().map(Net::to_string).collect(),
+                    pid: pid(id),
+                    link: condition.words().iter().map(Word::to_string).collect(),
+                    passed,
+                    pcap_error: self.switch.far_of(id).and_then(|wire| wire.pcap_error.clone()),
+                })
+            });
+        members.chain([Answer::Done]).collect()
+    }
+}
+
+/// What the descriptors of a box are.
+fn wire(descriptors: Vec<OwnedFd>, has_control: bool) -> Result<Wire> {
+    let mut descriptors = descriptors.into_iter();
+    let frames = descriptors.next().ok_or_else(|| Error::new("join the LAN", "no interface"))?;
+    rustix::io::ioctl_fionbio(&frames, true).map_err(|_| Error::new("join the LAN", "no interface"))?;
+    let control = if has_control { descriptors.next().map(Route::from_descriptor) } else { None };
+    let pcap = descriptors.next().map(|file| Pcap::new(File::from(file))).transpose();
+    let (pcap, pcap_error) = pcap.map_or_else(|error| (None, Some(error.to_string())), |pcap| (pcap, None));
+    Ok(Wire { frames, control, pcap, pcap_error })
+}
+
+fn refused(error: &Error) -> Answer {
+    let (doing, why, hint) = error.parts();
+    Answer::Refused { doing, why, hint }
+}
+
+/// A seed that nobody knows.
+fn drawn() -> Result<u64> {
+    let mut bytes = [0; 8];
+    let flags = rustix::rand::GetRandomFlags::empty();
+    rustix::rand::getrandom(&mut bytes, flags)
+        .map_err(|error| Error::os("draw a seed", Errno::from_raw(error.raw_os_error())))?;
+    Ok(u64::from_ne_bytes(bytes))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use nix::sys::socket::{AddressFamily, SockType, socketpair};
+
+    #[test]
+    fn who_asks_without_listening_has_to_wait() {
+        let flags = SockFlag::SOCK_CLOEXEC;
+        let pair = socketpair(AddressFamily::Unix, SockType::SeqPacket, None, flags);
+        let (ours, theirs) = pair.expect("a pair of sockets");
+        let holder = Holder::new(theirs, 0, None).expect("a LAN");
+        let held = std::thread::spawn(|| holder.run());
+        rustix::io::ioctl_fionbio(&ours, true).expect("a socket that does not block");
+        let mut asked = 0;
+        // It is let ask on while it is not known yet that it does not listen.
+        let waits = |asked: &i32| {
+            std::thread::sleep(Duration::from_millis(50));
+            assert!(*asked < 100_000, "it is never told to wait");
+            message::send(ours.as_fd(), &Ask::Members, &[]) == Err(Errno::EAGAIN)
+        };
+        while message::send(ours.as_fd(), &Ask::Members, &[]).is_ok() || !waits(&asked) {
+            asked += 1;
+        }
+        rustix::io::ioctl_fionbio(&ours, false).expect("a socket that blocks");
+        for _ in 0..asked {
+            let answer = message::receive::<Answer>(ours.as_fd()).expect("an answer");
+            assert!(matches!(answer, Some((Answer::Done, _))), "{answer:?}");
+        }
+        drop(ours);
+        held.join().expect("no panic").expect("an end");
+    }
+}

@@ -1,0 +1,354 @@
+//! Network interfaces: a TAP device (the kernel's networking/tuntap.rst) or a pair of veth(4), and what rtnetlink(7)
+//! sets.
+
+use std::{
+    fs::{File, OpenOptions},
+    io,
+    net::IpAddr,
+    os::{
+        fd::{AsRawFd, BorrowedFd, FromRawFd, IntoRawFd, OwnedFd},
+        unix::fs::OpenOptionsExt,
+    },
+};
+
+use chain::{Doing, Remedy, Result};
+use netlink_packet_core::{
+    NLM_F_ACK, NLM_F_CREATE, NLM_F_EXCL, NLM_F_REQUEST, NetlinkMessage, NetlinkPayload,
+};
+use netlink_packet_route::{
+    AddressFamily as Family, RouteNetlinkMessage,
+    address::{AddressAttribute, AddressHeaderFlags, AddressMessage},
+    link::{
+        AfSpecInet6, AfSpecUnspec, In6AddrGenMode, InfoData, InfoKind, InfoVeth, LinkAttribute, LinkFlags,
+        LinkInfo, LinkMessage,
+    },
+    route::{RouteAddress, RouteAttribute, RouteHeader, RouteMessage, RouteProtocol, RouteScope, RouteType},
+};
+use netlink_sys::{Socket, SocketAddr, protocols::NETLINK_ROUTE};
+use nix::{
+    errno::Errno,
+    libc,
+    net::if_::if_nametoindex,
+    sched::{CloneFlags, setns, unshare},
+    sys::socket::{AddressFamily, SockFlag, SockType, setsockopt, socket, sockopt::RcvBufForce},
+};
+
+use crate::{frame::Mac, words::Net};
+
+const DEVICE: &str = "/dev/net/tun";
+
+/// Frames as they are, without a word in front.
+#[expect(clippy::cast_possible_truncation, reason = "it is 0x1002")]
+const FLAGS: libc::c_short = (libc::IFF_TAP | libc::IFF_NO_PI) as libc::c_short;
+
+mod request {
+    use nix::libc;
+
+    nix::ioctl_readwrite_bad!(tunsetiff, libc::TUNSETIFF, libc::ifreq);
+    nix::ioctl_write_ptr_bad!(siocethtool, libc::SIOCETHTOOL, libc::ifreq);
+    nix::ioctl_write_ptr_bad!(tunsetcarrier, libc::TUNSETCARRIER, libc::c_int);
+}
+
+/// The end of a link that is not the box's. The interface is gone when this is closed.
+#[derive(Debug)]
+pub(crate) struct End {
+    /// What the box sends is read from it, a frame each time, and what is written to it the box gets.
+    pub(crate) frames: OwnedFd,
+    /// Where the carrier is the other interface's, rtnetlink as its namespace has it.
+    pub(crate) control: Option<OwnedFd>,
+    /// What the interface is called.
+    pub(crate) name: String,
+}
+
+impl End {
+    /// That of a new interface in the caller's network namespace. Needs CAP_NET_ADMIN; where /dev/net/tun cannot be
+    /// opened, CAP_SYS_ADMIN and CAP_NET_RAW too.
+    pub(crate) fn new(name: &str) -> Result<Self> {
+        match open_tun() {
+            Ok(file) => Self::of_tap(file, name),
+            // It is root's alone on some machines, and many boxes do not have it.
+            Err(_) => Self::of_pair(name),
+        }
+    }
+
+    /// The same with a name that ends in the first number that is free.
+    pub(crate) fn numbered(prefix: &str) -> Result<Self> {
+        if let Ok(file) = open_tun() {
+            return Self::of_tap(file, &format!("{prefix}%d"));
+        }
+        let mut number = 0;
+        loop {
+            match Self::of_pair(&format!("{prefix}{number}")) {
+                Err(error) if error.errno() == Some(Errno::EEXIST) => number += 1,
+                made => return made,
+            }
+        }
+    }
+
+    /// Of a TAP device. `%d` in the name becomes the first free number.
+    fn of_tap(file: File, name: &str) -> Result<Self> {
+        // SAFETY: ifreq is plain numbers, for which zero is valid.
+        let mut wanted: libc::ifreq = unsafe { std::mem::zeroed() };
+        set_name(&mut wanted, name);
+        wanted.ifr_ifru.ifru_flags = FLAGS;
+        // SAFETY: the request is an ifreq, as TUNSETIFF demands, and lives through the call, which writes the name.
+        unsafe { request::tunsetiff(file.as_raw_fd(), &raw mut wanted) }
+            .doing(|| format!("make the interface {name}"))
+            .remedy(Errno::EPERM, "run as root, or behind ns-enter user --")
+            .remedy(Errno::EBUSY, "this network namespace has one of that name")?;
+        let name = wanted.ifr_name.iter().take_while(|byte| **byte != 0);
+        let name = name.map(|byte| char::from(byte.cast_unsigned())).collect();
+        Ok(Self { frames: file.into(), control: None, name })
+    }
+
+    /// Of a pair of veth(4), the other one of which is in a network namespace that nobody else is in, and which lives
+    /// as long as its packet(7) socket.
+    fn of_pair(name: &str) -> Result<Self> {
+        let here = File::open("/proc/thread-self/ns/net").doing(|| "open the net namespace".into())?;
+        unshare(CloneFlags::CLONE_NEWNET)
+            .doing(|| "make a net namespace for the other end".into())
+            .remedy(Errno::EPERM, "run as root, or behind ns-enter user --")?;
+        let made = Self::of_pair_to(&here, name);
+        // Whatever became of it: nothing else is done in the wrong one.
+        setns(&here, CloneFlags::CLONE_NEWNET).doing(|| "go back to the net namespace".into())?;
+        let end = made?;
+        without_offloads(name)?;
+        Ok(end)
+    }
+
+    fn of_pair_to(there: &File, name: &str) -> Result<Self> {
+        let route = Route::open()?;
+        route.add_pair(OTHER, name, there)?;
+        route.prepare(OTHER, [2, 0xcb, 0, 0, 0, 0], Some(MOST_MTU))?;
+        route.set_up(OTHER, true)?;
+        let doing = || format!("listen to the interface {OTHER}");
+        let frames =
+            packet_socket(index(OTHER)?).doing(doing).remedy(Errno::EPERM, "this needs CAP_NET_RAW")?;
+        Ok(Self { frames, control: Some(route.into_descriptor()), name: name.to_owned() })
+    }
+}
+
+/// What the other interface of a pair is called.
+const OTHER: &str = "cable";
+
+/// The largest MTU of a veth(4).
+const MOST_MTU: u32 = 65_535;
+
+/// TUN's and TAP's device.
+fn open_tun() -> io::Result<File> {
+    OpenOptions::new().read(true).write(true).custom_flags(libc::O_NONBLOCK).open(DEVICE)
+}
+
+fn set_name(request: &mut libc::ifreq, name: &str) {
+    // The last byte stays zero.
+    let room = request.ifr_name.len() - 1;
+    for (to, from) in request.ifr_name.iter_mut().take(room).zip(name.bytes()) {
+        *to = from.cast_signed();
+    }
+}
+
+/// All frames that come in by an interface.
+fn packet_socket(index: u32) -> nix::Result<OwnedFd> {
+    let protocol = libc::c_ushort::try_from(libc::ETH_P_ALL).unwrap_or(0).to_be();
+    // SAFETY: socket(2) has no precondition.
+    let raw = unsafe { libc::socket(libc::AF_PACKET, libc::SOCK_RAW | libc::SOCK_CLOEXEC, 0) };
+    let raw = Errno::result(raw)?;
+    // SAFETY: the kernel has just made it for us.
+    let socket = unsafe { OwnedFd::from_raw_fd(raw) };
+    let yes: libc::c_int = 1;
+    // SAFETY: the value is an int, as PACKET_IGNORE_OUTGOING demands (Linux 4.20), and lives through the call.
+    let done = unsafe {
+        libc::setsockopt(
+            raw,
+            libc::SOL_PACKET,
+            PACKET_IGNORE_OUTGOING,
+            (&raw const yes).cast(),
+            libc::socklen_t::try_from(size_of_val(&yes)).unwrap_or(0),
+        )
+    };
+    Errno::result(done)?;
+    // More than fits is dropped before anybody has seen it. What is refused here is the system's usual size.
+    let _ = setsockopt(&socket, RcvBufForce, &MOST_UNREAD);
+    // SAFETY: sockaddr_ll is plain numbers, for which zero is valid.
+    let mut address: libc::sockaddr_ll = unsafe { std::mem::zeroed() };
+    address.sll_family = libc::c_ushort::try_from(libc::AF_PACKET).unwrap_or(0);
+    address.sll_protocol = protocol;
+    address.sll_ifindex = libc::c_int::try_from(index).unwrap_or(0);
+    // SAFETY: the address is a sockaddr_ll of this size and lives through the call.
+    let done = unsafe {
+        let size = libc::socklen_t::try_from(size_of_val(&address)).unwrap_or(0);
+        libc::bind(raw, (&raw const address).cast(), size)
+    };
+    Errno::result(done)?;
+    Ok(socket)
+}
+
+/// include/uapi/linux/if_packet.h; the libc crate has none.
+const PACKET_IGNORE_OUTGOING: libc::c_int = 23;
+
+/// As many bytes of frames may wait to be read from a pair's end.
+const MOST_UNREAD: usize = 4 << 20;
+
+/// Has the kernel send whole packets with their sums, as a wire would have them: else they are left to be cut and
+/// summed by hardware (the kernel's networking/checksum-offloads.rst).
+fn without_offloads(name: &str) -> Result<()> {
+    /// ethtool_value of include/uapi/linux/ethtool.h, and its commands.
+    #[repr(C)]
+    struct Value {
+        command: u32,
+        data: u32,
+    }
+    const SET_SUMS: u32 = 0x17;
+    const SET_TCP_SEGMENTATION: u32 = 0x1f;
+    const SET_SEGMENTATION: u32 = 0x24;
+    let doing = || format!("set the interface {name}");
+    let flags = SockFlag::SOCK_CLOEXEC;
+    let asker = socket(AddressFamily::Unix, SockType::Datagram, flags, None).doing(doing)?;
+    for command in [SET_SUMS, SET_TCP_SEGMENTATION, SET_SEGMENTATION] {
+        let mut value = Value { command, data: 0 };
+        // SAFETY: ifreq is plain numbers, for which zero is valid.
+        let mut wanted: libc::ifreq = unsafe { std::mem::zeroed() };
+        set_name(&mut wanted, name);
+        wanted.ifr_ifru.ifru_data = (&raw mut value).cast();
+        // SAFETY: the request is an ifreq with an ethtool_value, as SIOCETHTOOL demands, and both live through the call.
+        unsafe { request::siocethtool(asker.as_raw_fd(), &raw const wanted) }.doing(doing)?;
+    }
+    Ok(())
+}
+
+/// Whether the box's interface has a carrier, as with a cable plugged in: by the TAP device (TUNSETCARRIER, Linux 5.0),
+/// or by whether the other interface of a pair is up.
+pub(crate) fn set_carrier(frames: BorrowedFd, control: Option<&Route>, is_on: bool) {
+    let value = libc::c_int::from(is_on);
+    // What fails is seen by those who look at the interface; frames do not pass anyway.
+    let _ = match control {
+        // SAFETY: the request is an int, as TUNSETCARRIER demands, and lives through the call.
+        None => unsafe { request::tunsetcarrier(frames.as_raw_fd(), &raw const value) }.is_ok(),
+        Some(route) => route.set_up(OTHER, is_on).is_ok(),
+    };
+}
+
+/// The network namespace that the caller is in, as rtnetlink sees it.
+pub(crate) struct Route(Socket);
+
+impl Route {
+    pub(crate) fn open() -> Result<Self> {
+        let doing = || "open rtnetlink".to_owned();
+        let mut socket = Socket::new(NETLINK_ROUTE).doing(doing)?;
+        socket.bind_auto().doing(doing)?;
+        socket.connect(&SocketAddr::new(0, 0)).doing(doing)?;
+        Ok(Self(socket))
+    }
+
+    /// As it was in another process, whose network namespace it stays in.
+    pub(crate) fn from_descriptor(descriptor: OwnedFd) -> Self {
+        // SAFETY: it is open, and nobody else has it from here on.
+        Self(unsafe { Socket::from_raw_fd(descriptor.into_raw_fd()) })
+    }
+
+    pub(crate) fn into_descriptor(self) -> OwnedFd {
+        // SAFETY: it is open, and nobody else has it from here on.
+        unsafe { OwnedFd::from_raw_fd(self.0.into_raw_fd()) }
+    }
+
+    /// Sets the loopback interface up.
+    pub(crate) fn loopback_up(&self) -> Result<()> {
+        self.set_up("lo", true)
+    }
+
+    /// Makes two interfaces that are connected, the second one in another network namespace.
+    fn add_pair(&self, name: &str, other: &str, there: &File) -> Result<()> {
+        let mut far = link(other);
+        far.attributes.push(LinkAttribute::NetNsFd(there.as_raw_fd()));
+        let mut near = link(name);
+        near.attributes.push(LinkAttribute::LinkInfo(vec![
+            LinkInfo::Kind(InfoKind::Veth),
+            LinkInfo::Data(InfoData::Veth(InfoVeth::Peer(far))),
+        ]));
+        self.ask(RouteNetlinkMessage::NewLink(near), NLM_F_CREATE | NLM_F_EXCL)
+            .doing(|| format!("make the interface {other}"))
+            .remedy(Errno::EEXIST, "this network namespace has one of that name")
+            .remedy(Errno::EOPNOTSUPP, "the kernel's module veth makes it")
+    }
+
+    /// Gives an interface a station's address and an MTU, and takes away IPv6 addresses that it would make itself:
+    /// it would tell of them at times that nobody can foresee.
+    pub(crate) fn prepare(&self, name: &str, mac: Mac, mtu: Option<u32>) -> Result<()> {
+        let mut link = link(name);
+        link.attributes.push(LinkAttribute::Address(mac.to_vec()));
+        link.attributes.extend(mtu.map(LinkAttribute::Mtu));
+        let no_addresses = AfSpecInet6::AddrGenMode(In6AddrGenMode::None);
+        link.attributes.push(LinkAttribute::AfSpecUnspec(vec![AfSpecUnspec::Inet6(vec![no_addresses])]));
+        self.ask(RouteNetlinkMessage::SetLink(link), 0).doing(|| format!("set the interface {name}"))
+    }
+
+    /// Sets an interface up, or down.
+    pub(crate) fn set_up(&self, name: &str, is_up: bool) -> Result<()> {
+        let mut link = link(name);
+        link.header.flags = if is_up { LinkFlags::Up } else { LinkFlags::empty() };
+        link.header.change_mask = LinkFlags::Up;
+        let way = if is_up { "up" } else { "down" };
+        self.ask(RouteNetlinkMessage::SetLink(link), 0).doing(|| format!("set the interface {name} {way}"))
+    }
+
+    /// Gives an interface an address.
+    pub(crate) fn add_address(&self, name: &str, net: Net) -> Result<()> {
+        let mut message = AddressMessage::default();
+        message.header.family = family(net.address);
+        message.header.prefix_len = net.prefix;
+        // Nobody else has it, and nobody needs to be asked (IPv6's duplicate address detection takes a second).
+        message.header.flags = AddressHeaderFlags::Nodad;
+        message.header.index = index(name)?;
+        message.attributes =
+            vec![AddressAttribute::Local(net.address), AddressAttribute::Address(net.address)];
+        self.ask(RouteNetlinkMessage::NewAddress(message), NLM_F_CREATE | NLM_F_EXCL)
+            .doing(|| format!("give {name} the address {net}"))
+    }
+
+    /// Sends what is for other networks by way of a gateway.
+    pub(crate) fn add_gateway(&self, name: &str, gateway: IpAddr) -> Result<()> {
+        let mut message = RouteMessage::default();
+        message.header.address_family = family(gateway);
+        message.header.table = RouteHeader::RT_TABLE_MAIN;
+        message.header.protocol = RouteProtocol::Static;
+        message.header.scope = RouteScope::Universe;
+        message.header.kind = RouteType::Unicast;
+        message.attributes =
+            vec![RouteAttribute::Gateway(RouteAddress::from(gateway)), RouteAttribute::Oif(index(name)?)];
+        self.ask(RouteNetlinkMessage::NewRoute(message), NLM_F_CREATE | NLM_F_EXCL)
+            .doing(|| format!("gw={gateway}"))
+            .remedy(Errno::ENETUNREACH, "no address of the box is in its network")
+            .remedy(Errno::EHOSTUNREACH, "no address of the box is in its network")
+    }
+
+    /// Asks for one change, and waits for the kernel's answer.
+    fn ask(&self, what: RouteNetlinkMessage, flags: u16) -> io::Result<()> {
+        let mut message = NetlinkMessage::from(what);
+        message.header.flags = NLM_F_REQUEST | NLM_F_ACK | flags;
+        message.finalize();
+        let mut bytes = vec![0; message.buffer_len()];
+        message.serialize(&mut bytes);
+        self.0.send(&bytes, 0)?;
+        let (answer, _) = self.0.recv_from_full()?;
+        let answer = NetlinkMessage::<RouteNetlinkMessage>::deserialize(&answer).map_err(io::Error::other)?;
+        match answer.payload {
+            NetlinkPayload::Error(error) if error.code.is_some() => Err(error.to_io()),
+            _ => Ok(()),
+        }
+    }
+}
+
+fn family(address: IpAddr) -> Family {
+    if address.is_ipv4() { Family::Inet } else { Family::Inet6 }
+}
+
+fn index(name: &str) -> Result<u32> {
+    if_nametoindex(name).doing(|| format!("find the interface {name}"))
+}
+
+/// A message about the interface of this name.
+fn link(name: &str) -> LinkMessage {
+    let mut link = LinkMessage::default();
+    link.attributes.push(LinkAttribute::IfName(name.to_owned()));
+    link
+}

@@ -1,0 +1,380 @@
+//! A network of its own as a link of a chain, which leads to other boxes or to the caller, and can be as bad as a real
+//! one: network_namespaces(7), the kernel's networking/tuntap.rst, tc-netem(8).
+//!
+//! The box has one interface, a TAP device or one of a pair. Its other end is held by a process of ours, the holder, which is the
+//! switch of a LAN and does to each packet what the box's settings say.
+//!
+//! | file | holds |
+//! | --- | --- |
+//! | `args.rs`, `words.rs`, `quality.rs`, `script.rs` | what is typed |
+//! | `lane.rs` | what becomes of the packets of one direction |
+//! | `switch.rs`, `frame.rs` | the way of a frame through a LAN |
+//! | `holder.rs` | the process that has all the other ends |
+//! | `lan.rs`, `message.rs` | how it is found, begun and spoken to |
+//! | `interface.rs` | TAP devices, addresses and routes |
+//! | `pcap.rs`, `account.rs` | what is told |
+
+mod account;
+mod args;
+mod frame;
+mod holder;
+mod interface;
+mod lan;
+mod lane;
+mod message;
+mod pcap;
+mod quality;
+mod script;
+mod switch;
+mod words;
+
+pub use args::{Args, Place};
+pub use quality::{Chance, Delay, Loss, Quality, Rate, Shape, Trait};
+pub use words::{Direction, Name, Net, State, Word};
+
+use std::{
+    ffi::OsString,
+    fs::File,
+    io::{self, Write},
+    net::{IpAddr, Ipv4Addr, Ipv6Addr},
+    os::{
+        fd::{AsFd, BorrowedFd},
+        unix::fs::OpenOptionsExt,
+    },
+};
+
+use chain::{Birth, Doing, Ended, Error, Launch, Link, Remedy, ReportFile, Result};
+use nix::{errno::Errno, fcntl::OFlag, sched::CloneFlags, unistd::Pid};
+
+use crate::{
+    frame::Mac,
+    interface::{End, Route},
+    lan::Connection,
+    message::{Answer, Ask, Member},
+    script::Step,
+};
+
+/// What the box's interface is called.
+const INTERFACE: &str = "eth0";
+
+/// The host's side of a link without a LAN, before a number.
+const HOST_INTERFACE: &str = "nlink";
+
+/// NEXT in a network of its own.
+#[derive(Debug)]
+pub struct NetLink {
+    place: Place,
+    words: Vec<Word>,
+    steps: Vec<Step>,
+    pcap: Option<File>,
+    report: Option<ReportFile>,
+    connection: Option<Connection>,
+    /// The child has its link, and nothing more is asked until NEXT has ended.
+    is_entered: bool,
+    /// What the box's side is told of its addresses, if nobody else is.
+    given: Vec<Word>,
+}
+
+impl NetLink {
+    /// A link that `words` tell of. Fails for words that are about a LAN that is there.
+    pub fn new(place: Place, words: Vec<Word>) -> Result<Self> {
+        if let Some(word) = words.iter().find(|word| word.is_of_lan()) {
+            return Err(
+                Error::new(word.to_string(), "this is about a LAN that is there").hint("use it with --set")
+            );
+        }
+        if let Some(Word::Name(name)) = words.iter().find(|word| matches!(word, Word::Name(_)))
+            && place.lan.is_none()
+        {
+            return Err(Error::new(format!("name={}", name.0), "nobody else is there").hint("add --lan LAN"));
+        }
+        Ok(Self {
+            place,
+            words,
+            steps: Vec::new(),
+            pcap: None,
+            report: None,
+            connection: None,
+            is_entered: false,
+            given: Vec::new(),
+        })
+    }
+
+    fn nets(words: &[Word]) -> impl Iterator<Item = Net> {
+        words.iter().filter_map(|word| match word {
+            Word::Ip(net) => Some(*net),
+            _ => None,
+        })
+    }
+
+    fn gateways(&self) -> impl Iterator<Item = IpAddr> {
+        self.words.iter().chain(&self.given).filter_map(|word| match word {
+            Word::Gateway(address) => Some(*address),
+            _ => None,
+        })
+    }
+
+    fn mtu(&self) -> Option<u32> {
+        self.words.iter().find_map(|word| match word {
+            Word::Mtu(bytes) => Some(*bytes),
+            _ => None,
+        })
+    }
+
+    fn connection(&self) -> Result<&Connection> {
+        self.connection.as_ref().ok_or_else(|| Error::new("join the LAN", "it has ended"))
+    }
+
+    /// Gives the holder an interface; the answer is the addresses that it is to have.
+    fn join(&self, end: &End, words: &[Word], is_host: bool) -> Result<Vec<Net>> {
+        let text = |words: &[Word]| words.iter().map(Word::to_string).collect::<Vec<_>>();
+        let nanos = |step: &Step| u64::try_from(step.after.as_nanos()).unwrap_or(u64::MAX);
+        let steps = if is_host { &[][..] } else { &self.steps };
+        let ask = Ask::Join {
+            words: text(words),
+            steps: steps.iter().map(|step| (nanos(step), text(&step.words))).collect(),
+            is_host,
+            has_control: end.control.is_some(),
+        };
+        let pcap = self.pcap.as_ref().filter(|_| !is_host).map(AsFd::as_fd);
+        let control = end.control.as_ref().map(AsFd::as_fd);
+        let descriptors: Vec<BorrowedFd> =
+            [Some(end.frames.as_fd()), control, pcap].into_iter().flatten().collect();
+        match self.connection()?.ask(&ask, &descriptors)? {
+            Answer::Joined { nets } => nets
+                .iter()
+                .map(|net| net.parse().map_err(|why: String| Error::new(format!("ip={net}"), why)))
+                .collect(),
+            _ => Err(Error::new("join the LAN", "another answer than was expected")),
+        }
+    }
+
+    /// The caller's end of a link that leads nowhere else.
+    fn make_host_side(&mut self) -> Result<()> {
+        let end = End::numbered(HOST_INTERFACE).map_err(|error| {
+            error.hint("without --lan a link leads to the caller's network, which must be its own; add --lan, or ns-enter user,net --")
+        })?;
+        let mut host = Vec::new();
+        for net in Self::nets(&self.words) {
+            let gateway = self.gateways().find(|gateway| gateway.is_ipv4() == net.address.is_ipv4());
+            let address = gateway.unwrap_or_else(|| neighbour(net));
+            if gateway.is_none() {
+                self.given.push(Word::Gateway(address));
+            }
+            host.push(Net { address, prefix: net.prefix });
+        }
+        if host.is_empty() {
+            let (ours, theirs) = pair(&end.name);
+            host.push(Net { address: ours.into(), prefix: 30 });
+            self.given.push(Word::Ip(Net { address: theirs.into(), prefix: 30 }));
+            if self.gateways().next().is_none() {
+                self.given.push(Word::Gateway(ours.into()));
+            }
+        }
+        let words: Vec<_> = host.iter().copied().map(Word::Ip).collect();
+        self.join(&end, &words, true)?;
+        let route = Route::open()?;
+        set_up(&route, &end.name, &host, self.mtu())
+    }
+
+    fn tell(&self, member: &Member) -> Result<()> {
+        if self.place.stat {
+            io::stderr().write_all(account::table(member).as_bytes()).doing(|| "--stat".into())?;
+        }
+        if let Some(report) = &self.report {
+            report.write(&account::json(member)?)?;
+        }
+        match &member.pcap_error {
+            Some(why) => Err(Error::new("--pcap", why.clone())),
+            None => Ok(()),
+        }
+    }
+}
+
+impl Link for NetLink {
+    fn name(&self) -> &'static str {
+        "net-link"
+    }
+
+    fn words(&self) -> Vec<OsString> {
+        let settings = self.words.iter().map(|word| word.to_string().into());
+        self.place.words().into_iter().chain(settings).collect()
+    }
+
+    fn steps(&self) -> Vec<String> {
+        let mut steps = vec!["make a new net namespace, with its loopback interface up".to_owned()];
+        let leads = match &self.place.lan {
+            Some(lan) => format!("the LAN {}, which is begun if it is not there", lan.0),
+            None => "the caller's network namespace".into(),
+        };
+        steps.push(format!("make an interface {INTERFACE} in it, which leads to {leads}"));
+        let words: Vec<_> = self.words.iter().map(Word::to_string).collect();
+        if !words.is_empty() {
+            steps.push(format!("give it and its link {}", words.join(" ")));
+        }
+        for step in &self.steps {
+            let words: Vec<_> = step.words.iter().map(Word::to_string).collect();
+            steps.push(format!("after {} change the link: {}", chain::Span(step.after), words.join(" ")));
+        }
+        if let Some(file) = &self.place.pcap {
+            steps.push(format!("write all frames of the link to {}", file.display()));
+        }
+        steps
+    }
+
+    fn prepare(&mut self, launch: &mut Launch) -> Result<()> {
+        if let Some(path) = &self.place.script {
+            self.steps = script::read(path)?;
+        }
+        if self.place.lan.is_none()
+            && let Some(word) = self.steps.iter().flat_map(|step| &step.words).find(|word| word.is_of_lan())
+        {
+            return Err(Error::new(word.to_string(), "nobody else is there").hint("add --lan LAN"));
+        }
+        launch.namespaces |= CloneFlags::CLONE_NEWNET;
+        // Till then it is the child that speaks to the holder.
+        launch.act_before_next();
+        Ok(())
+    }
+
+    fn make(&mut self, _birth: &mut Birth) -> Result<()> {
+        self.report = args::report(&self.place)?;
+        if let Some(path) = &self.place.pcap {
+            // Who holds the LAN must not wait for who reads a pipe.
+            let flags = OFlag::O_NONBLOCK | OFlag::O_NOCTTY;
+            let mut open = File::options();
+            let file = open.write(true).create(true).truncate(true).custom_flags(flags.bits()).open(path);
+            let file = file.doing(|| format!("--pcap {}", path.display()));
+            self.pcap = Some(file.remedy(Errno::ENXIO, "nobody reads it")?);
+        }
+        self.connection = Some(Connection::open(self.place.lan.as_ref().map(|lan| lan.0.as_str()))?);
+        if self.place.lan.is_none() { self.make_host_side() } else { Ok(()) }
+    }
+
+    fn enter(&mut self) -> Result<()> {
+        let end = End::new(INTERFACE)?;
+        let route = Route::open()?;
+        route.loopback_up()?;
+        let words: Vec<_> = self.words.iter().chain(&self.given).cloned().collect();
+        let nets = self.join(&end, &words, false)?;
+        set_up(&route, &end.name, &nets, self.mtu())?;
+        self.gateways().try_for_each(|gateway| route.add_gateway(&end.name, gateway))
+    }
+
+    fn before_next(&mut self, _child: Pid) -> Result<()> {
+        self.is_entered = true;
+        Ok(())
+    }
+
+    /// The holder says nothing unless it is asked, so that there is something to read only when it has ended.
+    fn alarm(&self) -> Option<BorrowedFd<'_>> {
+        self.connection.as_ref().filter(|_| self.is_entered).map(|connection| connection.socket.as_fd())
+    }
+
+    fn alarmed(&mut self) -> Result<()> {
+        self.connection = None;
+        Err(nobody_holds_it())
+    }
+
+    fn after(&mut self, ended: &Ended) -> Result<()> {
+        let Some(connection) = self.connection.take() else { return Ok(()) };
+        let members = match connection.members(&Ask::Leave) {
+            // The alarm was about to say so when NEXT ended. What kept NEXT from running has been said.
+            Err(error) if lan::is_gone(&error) => {
+                return if ended.released { Err(nobody_holds_it()) } else { Ok(()) };
+            }
+            answered => answered?,
+        };
+        connection.see_off();
+        // The host's side is told of by the other one.
+        match members.last().filter(|_| ended.released) {
+            Some(member) => self.tell(member),
+            None => Ok(()),
+        }
+    }
+}
+
+fn nobody_holds_it() -> Error {
+    Error::new("the network", "the process that held it has ended; the box has no link any more")
+}
+
+/// Sets an interface up with its addresses.
+fn set_up(route: &Route, name: &str, nets: &[Net], mtu: Option<u32>) -> Result<()> {
+    let station = nets.first().map_or([2, 0, 0, 0, 0, 0], |net| mac(net.address));
+    route.prepare(name, station, mtu)?;
+    for net in nets {
+        route.add_address(name, *net)?;
+    }
+    route.set_up(name, true)
+}
+
+/// A station's address that follows from the box's own, so that it is the same each time: locally administered.
+fn mac(address: IpAddr) -> Mac {
+    let last = match address {
+        IpAddr::V4(address) => address.octets(),
+        IpAddr::V6(address) => {
+            let [.., a, b, c, d] = address.octets();
+            [a, b, c, d]
+        }
+    };
+    let [a, b, c, d] = last;
+    [2, 0xcb, a, b, c, d]
+}
+
+/// Another address of the network: its first, or the next.
+fn neighbour(net: Net) -> IpAddr {
+    match net.address {
+        IpAddr::V4(address) => {
+            let mask = u32::MAX.checked_shl(32 - u32::from(net.prefix)).unwrap_or(0);
+            let first = (u32::from(address) & mask).wrapping_add(1);
+            let other = if first == u32::from(address) { first.wrapping_add(1) } else { first };
+            Ipv4Addr::from(other).into()
+        }
+        IpAddr::V6(address) => {
+            let mask = u128::MAX.checked_shl(128 - u32::from(net.prefix)).unwrap_or(0);
+            let first = (u128::from(address) & mask).wrapping_add(1);
+            let other = if first == u128::from(address) { first.wrapping_add(1) } else { first };
+            Ipv6Addr::from(other).into()
+        }
+    }
+}
+
+/// The two addresses of the link whose host's side has a number in its name: each a network of 4 in 10.87.0.0/16.
+fn pair(name: &str) -> (Ipv4Addr, Ipv4Addr) {
+    let digits = name.trim_start_matches(|byte: char| !byte.is_ascii_digit());
+    let number: u32 = digits.parse().unwrap_or(0);
+    let first = u32::from(Ipv4Addr::new(10, 87, 0, 0)) + (number % 0x4000) * 4;
+    (Ipv4Addr::from(first + 1), Ipv4Addr::from(first + 2))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_neighbour_is_in_the_network_and_another() {
+        let of = |net: &str| neighbour(net.parse().expect("a net")).to_string();
+        assert_eq!(of("10.9.0.2/24"), "10.9.0.1");
+        assert_eq!(of("10.9.0.1/24"), "10.9.0.2");
+        assert_eq!(of("10.9.0.6/30"), "10.9.0.5");
+        assert_eq!(of("fd00::1/64"), "fd00::2");
+        assert_eq!(of("fd00::7/64"), "fd00::1");
+    }
+
+    #[test]
+    fn each_link_to_the_host_has_addresses_of_its_own() {
+        let text = |name| {
+            let (ours, theirs) = pair(name);
+            format!("{ours} {theirs}")
+        };
+        assert_eq!(text("nlink0"), "10.87.0.1 10.87.0.2");
+        assert_eq!(text("nlink1"), "10.87.0.5 10.87.0.6");
+        assert_eq!(text("nlink16383"), "10.87.255.253 10.87.255.254");
+    }
+
+    #[test]
+    fn a_station_is_no_group_and_no_vendors() {
+        assert_eq!(mac("10.9.0.2".parse().expect("an address")), [2, 0xcb, 10, 9, 0, 2]);
+        assert_eq!(mac("fd00::1".parse().expect("an address")), [2, 0xcb, 0, 0, 0, 1]);
+    }
+}

@@ -1,0 +1,123 @@
+//! What a box and the process that holds its LAN say to each other: one JSON text a message, with descriptors beside
+//! it (unix(7), SOCK_SEQPACKET and SCM_RIGHTS).
+
+use std::{
+    io::{IoSlice, IoSliceMut},
+    os::fd::{AsRawFd, BorrowedFd, FromRawFd, OwnedFd},
+};
+
+use nix::{
+    cmsg_space,
+    errno::Errno,
+    sys::socket::{ControlMessage, ControlMessageOwned, MsgFlags, recvmsg, sendmsg},
+};
+use serde::{Deserialize, Serialize, de::DeserializeOwned};
+
+use crate::switch::Passed;
+
+/// What is asked.
+#[derive(Debug, Serialize, Deserialize)]
+pub(crate) enum Ask {
+    /// To be known, so that the LAN stays.
+    Hello,
+    /// For a link. The descriptors: where its frames are; with `has_control` what controls the carrier; and, if
+    /// there is another one, a file for frames.
+    Join {
+        /// Settings as they are typed.
+        words: Vec<String>,
+        /// Nanoseconds from now, and settings.
+        steps: Vec<(u64, Vec<String>)>,
+        /// Where the link is the host's side of another one, which has the settings.
+        is_host: bool,
+        has_control: bool,
+    },
+    /// For another condition, of one box or of all.
+    Change { of: Option<String>, words: Vec<String> },
+    /// Who is there: each as [`Answer::Member`].
+    Members,
+    /// To be let go: each link as [`Answer::Member`] once more.
+    Leave,
+}
+
+/// What is answered.
+#[derive(Debug, Serialize, Deserialize)]
+pub(crate) enum Answer {
+    /// With the addresses of the link, as they are typed.
+    Joined { nets: Vec<String> },
+    /// One of several.
+    Member(Member),
+    /// That was all.
+    Done,
+    /// It was the last one, and the LAN ends.
+    Ended,
+    /// No, and why.
+    Refused { doing: String, why: String, hint: String },
+}
+
+/// A box in a LAN, as `--show` has it.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+pub(crate) struct Member {
+    pub(crate) name: Option<String>,
+    pub(crate) addresses: Vec<String>,
+    /// Of the supervisor; 0 if it cannot be seen from where it is asked.
+    pub(crate) pid: i32,
+    /// Words that make the link what it is.
+    pub(crate) link: Vec<String>,
+    #[serde(flatten)]
+    pub(crate) passed: Passed,
+    /// Why the record of frames ended early.
+    #[serde(skip_serializing_if = "Option::is_none", default)]
+    pub(crate) pcap_error: Option<String>,
+}
+
+/// The largest message; one with a long script is the longest.
+const MOST: usize = 128 << 10;
+const MOST_DESCRIPTORS: usize = 3;
+
+/// Sends one.
+pub(crate) fn send(
+    socket: BorrowedFd,
+    message: &impl Serialize,
+    descriptors: &[BorrowedFd],
+) -> nix::Result<()> {
+    let text = serde_json::to_vec(message).map_err(|_| Errno::EINVAL)?;
+    send_text(socket, &text, descriptors)
+}
+
+/// The same for a message that is text already.
+pub(crate) fn send_text(socket: BorrowedFd, text: &[u8], descriptors: &[BorrowedFd]) -> nix::Result<()> {
+    if text.len() > MOST {
+        return Err(Errno::EMSGSIZE);
+    }
+    let raw: Vec<_> = descriptors.iter().map(AsRawFd::as_raw_fd).collect();
+    let rights = [ControlMessage::ScmRights(&raw)];
+    let control = if raw.is_empty() { &[][..] } else { &rights };
+    let flags = MsgFlags::MSG_NOSIGNAL;
+    sendmsg::<()>(socket.as_raw_fd(), &[IoSlice::new(text)], control, flags, None).map(drop)
+}
+
+/// The next one; `None` when the other side has closed. EBADMSG if it is none.
+pub(crate) fn receive<T: DeserializeOwned>(socket: BorrowedFd) -> nix::Result<Option<(T, Vec<OwnedFd>)>> {
+    let mut text = vec![0; MOST];
+    let mut control = cmsg_space!([i32; MOST_DESCRIPTORS]);
+    let (bytes, descriptors, is_cut) = {
+        let mut parts = [IoSliceMut::new(&mut text)];
+        let flags = MsgFlags::MSG_CMSG_CLOEXEC;
+        let received = recvmsg::<()>(socket.as_raw_fd(), &mut parts, Some(&mut control), flags)?;
+        let mut descriptors = Vec::new();
+        for control in received.cmsgs()? {
+            if let ControlMessageOwned::ScmRights(raw) = control {
+                // SAFETY: the kernel has just made these descriptors for us, and nobody else has them.
+                descriptors.extend(raw.into_iter().map(|fd| unsafe { OwnedFd::from_raw_fd(fd) }));
+            }
+        }
+        (received.bytes, descriptors, received.flags.intersects(MsgFlags::MSG_TRUNC | MsgFlags::MSG_CTRUNC))
+    };
+    if bytes == 0 {
+        return Ok(None);
+    }
+    match serde_json::from_slice(&text[..bytes]) {
+        Ok(message) if !is_cut => Ok(Some((message, descriptors))),
+        _ => Err(Errno::EBADMSG),
+    }
+}

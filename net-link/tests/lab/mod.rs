@@ -1,0 +1,100 @@
+//! Scripts in a network namespace of their own, so that no packet of a test reaches the machine's interfaces.
+
+use std::os::unix::fs::chown;
+
+use assert_cmd::assert::Assert;
+use chain_testing::{ORDINARY_USER, Scene};
+
+/// Errors are told in English. `begin WORDS` starts `net-link WORDS` and goes on when its command has said that it is ready; `finish` ends all of
+/// those. `$serve` is a web server for a box.
+/// `ready_at PORT` says so when somebody listens there.
+const FUNCTIONS: &str = r#"
+    export LC_ALL=C.UTF-8
+    boxes=()
+    begin() {
+        local line ready
+        exec {ready}< <(exec net-link "$@")
+        boxes+=($!)
+        read -r line <&"$ready"
+        [[ $line == ready ]] || { echo "not ready: $line"; exit 1; }
+    }
+    finish() {
+        kill "${boxes[@]}"
+        local box
+        for box in "${boxes[@]}"; do while [[ -e /proc/$box ]]; do read -rt 0.01 <> <(:) || :; done; done
+    }
+    ready_at() { until : 2>/dev/null <>/dev/tcp/127.0.0.1/$1; do :; done; echo ready; }
+    export -f ready_at
+    serve='ready_at 80 & exec busybox httpd -f -p 80 -h .'
+"#;
+
+/// A bash script with these functions, which has ended.
+#[allow(dead_code, reason = "not all test programs have one")]
+pub(crate) fn script(scene: &Scene, script: &str) -> Assert {
+    scene.script(&format!("exec ns-enter net -- bash -c '{}'", quoted(script))).assert()
+}
+
+/// The same as an ordinary user, who is root in a user namespace.
+#[allow(dead_code, reason = "not all test programs have one")]
+pub(crate) fn script_as_user(scene: &Scene, script: &str) -> Assert {
+    scene.script_as_user(&format!("exec ns-enter user,net -- bash -c '{}'", quoted(script))).assert()
+}
+
+/// Who makes the boxes, which is what their interfaces are made of on machines where /dev/net/tun is root's alone.
+#[derive(Debug, Clone, Copy)]
+pub(crate) enum Maker {
+    /// It has a TAP device.
+    Root,
+    /// It has one of a pair.
+    User,
+}
+
+/// Where the same test is done with both kinds of interface.
+#[allow(dead_code, reason = "not all test programs have one")]
+pub(crate) struct Lab {
+    scene: Scene,
+    maker: Maker,
+}
+
+#[allow(dead_code, reason = "not all test programs have one")]
+impl Lab {
+    /// Does a test in each, one after the other.
+    pub(crate) fn each(test: impl Fn(&Self)) {
+        for maker in [Maker::Root, Maker::User] {
+            let scene = Scene::new();
+            // So that the user's scripts can write there.
+            chown(scene.dir(), Some(ORDINARY_USER), Some(ORDINARY_USER)).expect("chown");
+            eprintln!("boxes of {maker:?}");
+            test(&Self { scene, maker });
+        }
+    }
+
+    /// Makes a file there.
+    pub(crate) fn file(&self, name: &str, text: &str) {
+        self.scene.tree(".", &[(name, text)]);
+    }
+
+    /// A script, which has ended.
+    pub(crate) fn script(&self, text: &str) -> Assert {
+        match self.maker {
+            Maker::Root => script(&self.scene, text),
+            Maker::User => script_as_user(&self.scene, text),
+        }
+    }
+
+    /// What a script says.
+    pub(crate) fn said(&self, text: &str) -> String {
+        let run = self.script(text).success();
+        String::from_utf8_lossy(&run.get_output().stdout).into_owned()
+    }
+
+    /// The number that a script says.
+    pub(crate) fn number(&self, text: &str) -> f64 {
+        let said = self.said(text);
+        said.trim().parse().unwrap_or_else(|_| panic!("no number: {said}"))
+    }
+}
+
+fn quoted(script: &str) -> String {
+    format!("{FUNCTIONS}\n{script}").replace('\'', "'\\''")
+}

@@ -1,0 +1,184 @@
+//! What a box's network is, and where it leads.
+
+mod lab;
+
+use chain_testing::Scene;
+use lab::{script, script_as_user};
+
+#[test]
+fn a_box_has_lo_and_one_interface_with_its_addresses() {
+    let scene = Scene::new();
+    let run = script(
+        &scene,
+        r#"net-link --lan lab ip=10.9.0.2/24 ip=fd00::2/64 gw=10.9.0.1 mtu=1400 -- bash -c '
+            ip -brief address; ip route; ip link show eth0 | grep -o "mtu [0-9]*\|ether [^ ]*"'"#,
+    );
+    let run = run.success().stderr("");
+    let text = String::from_utf8_lossy(&run.get_output().stdout).into_owned();
+    let words: Vec<&str> = text.split_whitespace().collect();
+    let expected = "lo UNKNOWN 127.0.0.1/8 ::1/128 eth0 UNKNOWN 10.9.0.2/24 fd00::2/64 \
+                    default via 10.9.0.1 dev eth0 proto static \
+                    10.9.0.0/24 dev eth0 proto kernel scope link src 10.9.0.2 mtu 1400 ether 02:cb:0a:09:00:02";
+    assert_eq!(words.join(" "), expected);
+}
+
+#[test]
+fn boxes_of_a_lan_get_what_others_serve() {
+    let scene = Scene::new();
+    scene.tree(".", &[("page", "hello\n")]);
+    let run = script(
+        &scene,
+        r#"begin --lan lab name=web ip=10.9.0.1/24 -- bash -c "$serve"
+           net-link --lan lab ip=10.9.0.2/24 -- curl -sS http://10.9.0.1/page
+           net-link --lan lab ip=fd00::2/64 -- curl -sS -m 1 http://10.9.0.1/page 2>/dev/null || echo no way
+           finish"#,
+    );
+    run.success().stdout("hello\nno way\n");
+}
+
+#[test]
+fn a_box_without_an_address_gets_one_that_is_free() {
+    let scene = Scene::new();
+    let run = script(
+        &scene,
+        r#"begin --lan lab -- bash -c 'echo ready; exec sleep 60'
+           begin --lan lab ip=10.86.0.2/16 -- bash -c 'echo ready; exec sleep 60'
+           net-link --lan lab -- bash -c 'ip -brief address show eth0 | tr -s " " | cut -d " " -f 3; busybox ping -c 1 10.86.0.1 >/dev/null && echo reached'
+           finish"#,
+    );
+    run.success().stdout("10.86.0.3/16\nreached\n");
+}
+
+#[test]
+fn without_a_lan_the_link_leads_to_the_caller() {
+    let scene = Scene::new();
+    scene.tree(".", &[("page", "hello\n")]);
+    let run = script(
+        &scene,
+        r#"ip link set lo up; busybox httpd -f -p 80 -h . & server=$!; ready_at 80
+           net-link -- bash -c 'gw=$(ip route | sed -n "s/default via \([^ ]*\) .*/\1/p"); curl -sS http://$gw/page'
+           net-link ip=192.168.7.9/24 mtu=1300 -- bash -c 'curl -sS http://192.168.7.1/page; ip route | grep -c "via 192.168.7.1"'
+           net-link ip=10.5.0.1/30 gw=10.5.0.2 -- curl -sS http://10.5.0.2/page
+           ip -brief link | cut -d " " -f 1
+           kill $server"#,
+    );
+    run.success().stdout("ready\nhello\nhello\n1\nhello\nlo\n").stderr("");
+}
+
+#[test]
+fn an_ordinary_user_has_all_of_it_in_a_user_namespace() {
+    let scene = Scene::new();
+    scene.tree(".", &[("page", "hello\n")]);
+    let run = script_as_user(
+        &scene,
+        r#"begin --lan lab ip=10.9.0.1/24 -- bash -c "$serve"
+           net-link --lan lab ip=10.9.0.2/24 loss=5% delay=1ms -- curl -sS http://10.9.0.1/page
+           net-link --set lab/10.9.0.1 down
+           net-link --lan lab ip=10.9.0.2/24 -- curl -sS -m 1 http://10.9.0.1/page 2>/dev/null; echo $?
+           net-link -- busybox ping -c 1 10.87.0.1 >/dev/null && echo reached
+           finish"#,
+    );
+    run.success().stdout("hello\n28\nreached\n").stderr("");
+    // It is only in the caller's own network that nobody has a right.
+    let refused = scene.script_as_user("net-link -- true").assert().code(125).stdout("");
+    let said = String::from_utf8_lossy(&refused.get_output().stderr).into_owned();
+    assert!(
+        said.contains("Operation not permitted; without --lan a link leads to the caller's network"),
+        "{said}"
+    );
+}
+
+#[test]
+fn lans_of_one_name_but_of_other_users_are_apart() {
+    let scene = Scene::new();
+    let run = script(
+        &scene,
+        r#"begin --lan lab ip=10.9.0.1/24 -- bash -c 'echo ready; exec sleep 60'
+           as_user() { setpriv --reuid 54321 --regid 54321 --clear-groups "$@"; }
+           as_user net-link --list
+           as_user ns-enter user -- net-link --lan lab ip=10.9.0.2/24 -- busybox ping -c 1 -W 1 10.9.0.1 >/dev/null || echo not reached
+           as_user net-link --show lab
+           net-link --list
+           finish
+           net-link --list"#,
+    );
+    let run = run.success().stdout("not reached\nlab\n");
+    run.stderr("net-link: LAN lab: there is none; --list shows those that there are\n");
+}
+
+#[test]
+fn two_boxes_of_one_name_or_address_are_refused() {
+    let scene = Scene::new();
+    let run = script(
+        &scene,
+        r"begin --lan lab name=web ip=10.9.0.1/24 -- bash -c 'echo ready; exec sleep 60'
+           net-link --lan lab ip=10.9.0.1/24 -- echo ran; echo $?
+           net-link --lan lab name=web -- echo ran; echo $?
+           finish",
+    );
+    let run = run.success().stdout("125\n125\n");
+    let said = String::from_utf8_lossy(&run.get_output().stderr).into_owned();
+    let lines: Vec<_> =
+        said.lines().map(|line| line.trim_end_matches(|byte: char| byte.is_ascii_digit())).collect();
+    let expected =
+        |what| format!("net-link: {what}: another box of the LAN has it; its supervisor is process ");
+    assert_eq!(lines, [expected("10.9.0.1"), expected("web")]);
+}
+
+#[test]
+fn a_gateway_that_is_not_there_is_refused() {
+    let scene = Scene::new();
+    let run = script(&scene, "net-link --lan lab ip=10.9.0.2/24 gw=10.8.0.1 -- echo ran");
+    let run = run.code(125).stdout("");
+    run.stderr("net-link: gw=10.8.0.1: Network is unreachable; no address of the box is in its network\n");
+}
+
+#[test]
+fn the_boxes_of_a_lan_are_shown() {
+    let scene = Scene::new();
+    let run = script(
+        &scene,
+        r#"begin --lan lab name=web ip=10.9.0.1/24 -- bash -c 'echo ready; exec sleep 60'
+           begin --lan lab ip=10.9.0.2/24 in.loss=2.5% delay=5ms+-1ms down -- bash -c 'echo ready; exec sleep 60'
+           net-link --show lab | sed "s/ ${boxes[0]} / PID /; s/ ${boxes[1]} / PID /" | tr -s " "
+           net-link --show lab --json | grep -o '"name":"web","addresses":\["10.9.0.1/24"\]'
+           net-link --list; net-link --list --json
+           net-link --dry-run --set lab/web loss=1%
+           finish"#,
+    );
+    run.success().stderr("").stdout(
+        "NAME ADDRESS PID SENT RECEIVED LOST LINK\n\
+         web 10.9.0.1/24 PID 0 0 0 up\n\
+         - 10.9.0.2/24 PID 0 0 0 down delay=5ms±1ms in.loss=2.5%\n\
+         \"name\":\"web\",\"addresses\":[\"10.9.0.1/24\"]\n\
+         lab\n[\"lab\"]\nnet-link: change the link of web in lab: loss=1%\n",
+    );
+}
+
+#[test]
+fn frames_are_recorded_as_other_programs_read_them() {
+    let scene = Scene::new();
+    let run = script(
+        &scene,
+        r#"begin --lan lab ip=10.9.0.1/24 -- bash -c 'echo ready; exec sleep 60'
+           net-link --lan lab --pcap link.pcap ip=10.9.0.2/24 -- busybox ping -c 3 10.9.0.1 >/dev/null
+           tcpdump -nr link.pcap icmp 2>/dev/null | sed "s/.*IP //; s/, id .*//"
+           finish"#,
+    );
+    let echo = "10.9.0.2 > 10.9.0.1: ICMP echo request\n10.9.0.1 > 10.9.0.2: ICMP echo reply\n";
+    run.success().stdout(echo.repeat(3));
+}
+
+#[test]
+fn a_dry_run_says_what_would_be_done_and_does_nothing() {
+    let scene = Scene::new();
+    scene.tree(".", &[("steps", "at 2s loss=50%\n")]);
+    let mut run = scene.script("net-link -n --lan lab --script steps loss=5% -- true");
+    run.assert().success().stdout(
+        "net-link: make a new net namespace, with its loopback interface up\n\
+         net-link: make an interface eth0 in it, which leads to the LAN lab, which is begun if it is not there\n\
+         net-link: give it and its link loss=5%\n\
+         net-link: after 2s change the link: loss=50%\n\
+         run true\n",
+    );
+}
