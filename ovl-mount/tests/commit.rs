@@ -239,6 +239,25 @@ fn what_another_upper_has_begun_is_not_gone_on_with() {
 }
 
 #[test]
+fn which_upper_is_to_be_completed_first_is_told() {
+    let (scene, _) = changed_by("mv -T dir renamed; echo more >> file", "--redirect-dir on");
+    let script = "cp -a upper other; chattr +i copy/file; ovl-commit upper --to copy 2>/dev/null; chattr -i copy/file; \
+                  ovl-commit other --to copy; stat -c %i upper; stat -c %Hd:%Ld upper; ovl-commit upper --to copy";
+    let run = scene.script(script).assert().success();
+    let output = run.get_output().clone();
+    let [said, numbers] =
+        [output.stderr, output.stdout].map(|text| String::from_utf8_lossy(&text).into_owned());
+    let (inode, device) = numbers.trim_end().split_once('\n').expect("two lines");
+    assert_eq!(
+        said,
+        format!(
+            "ovl-commit: read .ovl-commit/moves: the changes of another upper directory are half applied; \
+             complete that first, which is inode {inode} on device {device}\n"
+        )
+    );
+}
+
+#[test]
 fn bad_input_is_said() {
     let scene = Scene::new();
     scene.tree("upper", &[(".ovl-commit", "")]);

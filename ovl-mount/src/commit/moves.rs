@@ -163,8 +163,11 @@ pub(super) fn begun(tree: &Tree, title: &str) -> Result<Option<(OwnedFd, Vec<Mov
     }
     let upper = |title: &str| title.split('\n').next().unwrap_or_default().to_owned();
     if upper(&of) != upper(title) {
+        let known = upper(&of);
+        let known = known.split(' ').next().and_then(|name| name.rsplit_once(':'));
+        let which = known.map(|(device, inode)| format!(", which is inode {inode} on device {device}"));
         return Err(Error::new(doing, "the changes of another upper directory are half applied")
-            .hint("complete that first"));
+            .hint(format!("complete that first{}", which.unwrap_or_default())));
     }
     let words = of.split_once('\n').map_or("", |(_, words)| words);
     let with = if words.is_empty() { "neither --only nor --exclude" } else { words };
