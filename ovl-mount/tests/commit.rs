@@ -235,7 +235,25 @@ fn what_another_upper_has_begun_is_not_gone_on_with() {
     let script = "mkdir copy/.ovl-commit; printf 'another\\0note\\0' > copy/.ovl-commit/moves; ovl-commit upper --to copy; cat copy/file; \
                   rm copy/.ovl-commit/moves; ovl-commit upper --to copy; cat copy/file; ls -A copy | grep -c ovl-commit";
     scene.script(script).assert().stdout("file\nmine\n0\n").stderr(
-        "ovl-commit: read .ovl-commit/moves: the changes of another upper directory are half applied; complete that first\n",
+        "ovl-commit: read .ovl-commit/moves: the changes of another upper directory are half applied; complete that first, which is inode another\n",
+    );
+}
+
+#[test]
+fn which_upper_is_to_be_completed_first_is_told() {
+    let (scene, _) = changed_by("mv -T dir renamed; echo more >> file", "--redirect-dir on");
+    let script = "cp -a upper other; chattr +i copy/file; ovl-commit upper --to copy 2>/dev/null; chattr -i copy/file; \
+                  ovl-commit other --to copy; stat -c %i upper; ovl-commit upper --to copy";
+    let run = scene.script(script).assert().success();
+    let output = run.get_output().clone();
+    let [said, inode] =
+        [output.stderr, output.stdout].map(|text| String::from_utf8_lossy(&text).into_owned());
+    assert_eq!(
+        said,
+        format!(
+            "ovl-commit: read .ovl-commit/moves: the changes of another upper directory are half applied; \
+             complete that first, which is inode {inode}"
+        )
     );
 }
 

@@ -192,8 +192,10 @@ pub(super) fn begun(tree: &Tree, title: &str) -> Result<Option<Begun>> {
     }
     let upper = |title: &str| title.split('\n').next().unwrap_or_default().to_owned();
     if upper(&of) != upper(title) {
+        let known = upper(&of);
+        let inode = known.split(' ').next().unwrap_or_default();
         return Err(Error::new(doing, "the changes of another upper directory are half applied")
-            .hint("complete that first"));
+            .hint(format!("complete that first, which is inode {inode}")));
     }
     let words = of.split_once('\n').map_or("", |(_, words)| words);
     let with = if words.is_empty() { "neither --only nor --exclude" } else { words };
