@@ -231,6 +231,11 @@ impl Link for CgSet {
         steps
     }
 
+    fn begin(&mut self) -> Result<()> {
+        self.open = self.account.open()?;
+        Ok(())
+    }
+
     fn prepare(&mut self, launch: &mut Launch) -> Result<()> {
         launch.supervise();
         if self.name.is_none() && self.settings.get("freeze") == Some(&Value::Switch(true)) {
@@ -252,7 +257,6 @@ impl Link for CgSet {
 
     fn make(&mut self, birth: &mut Birth) -> Result<()> {
         let Some(hierarchies) = &self.hierarchies else { return Ok(()) };
-        self.open = self.account.open()?;
         let mut turn = None;
         if let Some(name) = &self.name {
             name.as_str().clone_into(&mut self.group_name);

@@ -205,6 +205,19 @@ fn a_report_does_not_go_where_a_link_leads() {
 }
 
 #[test]
+fn a_report_of_before_does_not_outlive_a_launch_that_fails() {
+    let scene = Scene::new();
+    scene.tree(".", &[("report", "of before\n")]);
+    scene
+        .tool("cg-set")
+        .args(["--report", "report", "freeze=1", "--", "echo", "ran"])
+        .assert()
+        .code(125)
+        .stdout("");
+    assert_eq!(std::fs::read_to_string(scene.path("report")).expect("read"), "");
+}
+
+#[test]
 fn a_command_that_did_not_run_has_neither_status_nor_signal() {
     let scene = Scene::new();
     let report = report(&scene, &["pids=5", "--", "no-such-command"]);

@@ -66,6 +66,7 @@ impl Plan {
 
     /// Runs NEXT. Without a supervisor this returns only if that failed.
     pub(crate) fn run(mut self) -> Result<Ending> {
+        self.links.iter_mut().try_for_each(|link| link.begin().map_err(|error| error.at(link.name())))?;
         let launch = self.prepare()?;
         if launch.supervised {
             return self.supervise(&launch);

@@ -27,6 +27,12 @@ pub trait Link {
     /// What the kernel will be asked, one line a step, for `--dry-run`.
     fn steps(&self) -> Vec<String>;
 
+    /// In the supervisor, first of all, and not in a dry run: what must be so even if nothing else can be done, such
+    /// as that a report of another launch is not taken for that of this one.
+    fn begin(&mut self) -> Result<()> {
+        Ok(())
+    }
+
     /// In the supervisor, before anything exists: opens files, checks that what was asked can be
     /// done, and says in `launch` what the link needs. Holds nothing that belongs to one box only.
     fn prepare(&mut self, launch: &mut Launch) -> Result<()>;
