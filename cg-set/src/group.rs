@@ -552,8 +552,8 @@ fn shared_by(dir: &Path) -> String {
 }
 
 fn share_no_more(dir: &Path) -> io::Result<()> {
-    let all: String = shared_by(dir).split_whitespace().map(|controller| format!("-{controller} ")).collect();
-    put(&dir.join(SHARED), &all)
+    let all: Vec<_> = shared_by(dir).split_whitespace().map(|controller| format!("-{controller}")).collect();
+    put(&dir.join(SHARED), &all.join(" "))
 }
 
 /// Whether no group is below but the one whose processes had to make room.
