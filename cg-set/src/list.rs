@@ -70,6 +70,9 @@ pub(crate) fn list(hierarchies: &Hierarchies, name: &str, wish: Wish) -> Result<
     }
     loop {
         std::thread::sleep(INTERVAL);
+        if Group::existing(hierarchies, name).is_empty() {
+            return Ok(());
+        }
         let mut rows = rows(hierarchies, name);
         let elapsed = looked.elapsed();
         looked = Instant::now();

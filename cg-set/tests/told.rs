@@ -258,6 +258,16 @@ fn a_group_whose_name_is_not_utf_8_is_listed_with_what_it_has() {
 }
 
 #[test]
+fn a_group_is_watched_until_it_is_removed() {
+    let scene = Scene::new();
+    let script = format!(
+        "cg-set --name {NAME} pids=20; timeout 20 cg-set --list --name {NAME} --watch >list & tool=$!; \
+         until grep -q {NAME} list; do sleep 0.1; done; cg-set --name {NAME} --remove; wait $tool; echo $?"
+    );
+    scene.script(&script).assert().success().stdout("0\n").stderr("");
+}
+
+#[test]
 fn what_is_watched_is_told_again_with_the_part_of_a_core_in_between() {
     let scene = Scene::new();
     // The second look ends it: who reads no more of a pipe is told so.
