@@ -187,6 +187,13 @@ impl Args {
         {
             return Err(Error::new(option, "this takes no settings"));
         }
+        if self.list {
+            let without_use =
+                [(self.place.move_self, "--move-self"), (!self.options.keep_fds.is_empty(), "--keep-fd")];
+            if let Some(option) = given(&without_use) {
+                return Err(Error::new(option, "this does not go with --list"));
+            }
+        }
         let is_for_command = self.place.name.is_none() && !self.list;
         if self.json && is_for_command {
             return Err(

@@ -54,12 +54,13 @@ impl Group {
     /// The group `name` below the caller's own, in the trees for whose controllers `wanted` says yes.
     pub(crate) fn new(
         hierarchies: &Hierarchies,
-        name: &str,
+        name: impl AsRef<Path>,
         wanted: impl Fn(&str, Version, &Path) -> bool,
     ) -> Self {
+        let name = name.as_ref();
         let core = CORE
             .iter()
-            .filter_map(|name| hierarchies.place(name).map(|(version, own)| (*name, version, own)));
+            .filter_map(|tree| hierarchies.place(tree).map(|(version, own)| (*tree, version, own)));
         let dirs =
             hierarchies.all().chain(core).map(|(tree, version, own)| (tree, (version, own.join(name))));
         let dirs = dirs.filter(|(tree, (version, dir))| wanted(tree, *version, dir));
@@ -71,7 +72,7 @@ impl Group {
     }
 
     /// The same, where it is there.
-    pub(crate) fn existing(hierarchies: &Hierarchies, name: &str) -> Self {
+    pub(crate) fn existing(hierarchies: &Hierarchies, name: impl AsRef<Path>) -> Self {
         Self::new(hierarchies, name, |_, _, dir| dir.is_dir())
     }
 
@@ -552,9 +553,8 @@ fn shared_by(dir: &Path) -> String {
 }
 
 fn share_no_more(dir: &Path) -> io::Result<()> {
-    let shared = shared_by(dir);
-    let all: String = shared.split_whitespace().flat_map(|controller| ["-", controller, " "]).collect();
-    put(&dir.join(SHARED), &all)
+    let all: Vec<_> = shared_by(dir).split_whitespace().map(|controller| format!("-{controller}")).collect();
+    put(&dir.join(SHARED), &all.join(" "))
 }
 
 /// Whether no group is below but the one whose processes had to make room.

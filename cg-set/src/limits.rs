@@ -62,14 +62,19 @@ pub(crate) fn resolve(
         }
         let number = match value {
             Value::Bytes(Limit::At(Amount::Part(part))) => {
-                Value::Bytes(Limit::At(Amount::Number(Size(part.of(memory_here(version, own))))))
+                &Value::Bytes(Limit::At(Amount::Number(Size(part.of(memory_here(version, own))))))
             }
             Value::Count(Limit::At(Amount::Part(part))) => {
                 let pids = u32::try_from(part.of(pids_here(own))).unwrap_or(u32::MAX).max(1);
-                Value::Count(Limit::At(Amount::Number(Count(pids))))
+                &Value::Count(Limit::At(Amount::Number(Count(pids))))
             }
-            value => as_here(key, value, version, own).map_err(|error| error.within(&setting))?,
+            value => value,
         };
+        let number = as_here(key, number, version, own).map_err(|error| {
+            // What to write instead of a number.
+            let error = if number == value { error } else { error.hint("take a larger part") };
+            error.within(&setting)
+        })?;
         resolved = resolved.with(key.name, Some(number));
     }
     check_times(settings)?;

@@ -70,6 +70,9 @@ pub(crate) fn list(hierarchies: &Hierarchies, name: &str, wish: Wish) -> Result<
     }
     loop {
         std::thread::sleep(INTERVAL);
+        if Group::existing(hierarchies, name).is_empty() {
+            return Ok(());
+        }
         let mut rows = rows(hierarchies, name);
         let elapsed = looked.elapsed();
         looked = Instant::now();
@@ -99,11 +102,12 @@ fn rows(hierarchies: &Hierarchies, name: &str) -> Vec<Row> {
         names.extend(tree(&top).iter().filter_map(|dir| dir.strip_prefix(&top).ok().map(Path::to_path_buf)));
     }
     let full = |below: PathBuf| if name == "." { below } else { Path::new(name).join(below) };
-    names.into_iter().map(full).map(|name| row(hierarchies, &name.to_string_lossy())).collect()
+    names.into_iter().map(full).map(|name| row(hierarchies, &name)).collect()
 }
 
-fn row(hierarchies: &Hierarchies, name: &str) -> Row {
+fn row(hierarchies: &Hierarchies, name: &Path) -> Row {
     let mut group = Group::existing(hierarchies, name);
+    let name = name.to_string_lossy();
     // The caller's own.
     if name.is_empty() {
         group.leave_out_roots();

@@ -2,6 +2,10 @@
 
 use chain_testing::Scene;
 
+use common::NAME;
+
+mod common;
+
 /// Shows the limit of the group $own for memory, and that for memory and swap together.
 const LIMITS: &str = "if [ -e $own/memory.max ]; then \
         read max < $own/memory.max; read swap < $own/memory.swap.max; [ $max = max ] || swap=$((max + swap)); \
@@ -109,4 +113,16 @@ fn it_can_be_raised_and_lowered_on_a_group_that_stays() {
 
 fn quoted(script: &str) -> String {
     format!("'{}'", script.replace('\'', "'\\''"))
+}
+
+#[test]
+fn a_part_that_comes_to_less_than_a_page_is_refused() {
+    let scene = Scene::new();
+    let script = format!(
+        "cg-set --name {NAME} mem=1M; cg-set --name {NAME}/in mem=0.1%; echo $?; cg-set --name {NAME} --remove"
+    );
+    let run = scene.script(&script).assert().success().stdout("125\n");
+    run.stderr(
+        "cg-set: mem=0.1%: 1048 bytes: less than a page of memory, which no command runs in; take a larger part\n",
+    );
 }

@@ -273,6 +273,28 @@ fn the_list_has_the_groups_below_with_what_they_use() {
 }
 
 #[test]
+fn a_group_whose_name_is_not_utf_8_is_listed_with_what_it_has() {
+    let scene = Scene::new();
+    let script = format!(
+        "cg-set --name {NAME} pids=20; odd=$(group pids)/{NAME}/$'\\xff'; mkdir $odd; sleep 1000 & echo $! >$odd/cgroup.procs; \
+         cg-set --list --name {NAME} --json; kill $!; wait; cg-set --name {NAME} --remove"
+    );
+    let run = scene.script(&script).assert().success();
+    let list: Value = serde_json::from_slice(&run.get_output().stdout).expect("JSON");
+    assert_eq!((&list[1]["processes"], &list[1]["pids"]), (&1.into(), &1.into()), "{list}");
+}
+
+#[test]
+fn a_group_is_watched_until_it_is_removed() {
+    let scene = Scene::new();
+    let script = format!(
+        "cg-set --name {NAME} pids=20; timeout 20 cg-set --list --name {NAME} --watch >list & tool=$!; \
+         until grep -q {NAME} list; do sleep 0.1; done; cg-set --name {NAME} --remove; wait $tool; echo $?"
+    );
+    scene.script(&script).assert().success().stdout("0\n").stderr("");
+}
+
+#[test]
 fn what_is_watched_is_told_again_with_the_part_of_a_core_in_between() {
     let scene = Scene::new();
     // The second look ends it: who reads no more of a pipe is told so.
