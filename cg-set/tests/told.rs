@@ -276,7 +276,8 @@ fn the_list_has_the_groups_below_with_what_they_use() {
 fn a_group_whose_name_is_not_utf_8_is_listed_with_what_it_has() {
     let scene = Scene::new();
     let script = format!(
-        "cg-set --name {NAME} pids=20; odd=$(group pids)/{NAME}/$'\\xff'; mkdir $odd; sleep 1000 & echo $! >$odd/cgroup.procs; \
+        "cg-set --name {NAME} pids=20; odd=$(group pids)/{NAME}/$'\\xff'; \
+         {{ echo +pids >$(group pids)/{NAME}/cgroup.subtree_control; }} 2>/dev/null; mkdir $odd; sleep 1000 & echo $! >$odd/cgroup.procs; \
          cg-set --list --name {NAME} --json; kill $!; wait; cg-set --name {NAME} --remove"
     );
     let run = scene.script(&script).assert().success();

@@ -222,6 +222,11 @@ impl Link for NetLink {
         steps
     }
 
+    fn begin(&mut self) -> Result<()> {
+        self.report = args::report(&self.place)?;
+        Ok(())
+    }
+
     fn prepare(&mut self, launch: &mut Launch) -> Result<()> {
         if let Some(path) = &self.place.script {
             self.steps = script::read(path)?;
@@ -238,7 +243,6 @@ impl Link for NetLink {
     }
 
     fn make(&mut self, _birth: &mut Birth) -> Result<()> {
-        self.report = args::report(&self.place)?;
         if let Some(path) = &self.place.pcap {
             // Who holds the LAN must not wait for who reads a pipe.
             let flags = OFlag::O_NONBLOCK | OFlag::O_NOCTTY;

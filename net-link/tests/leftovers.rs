@@ -83,7 +83,7 @@ fn a_launch_that_fails_leaves_no_lan() {
            net-link --lan lab gw=10.1.1.1 -- true; echo $?
            net-link -- no-such-command; echo $?
            net-link --lan lab --pcap no/such/file -- true; echo $?
-           net-link --lan lab --script no-such-file -- true; echo $?
+           echo old > report; net-link --lan lab --report report --script no-such-file -- true; echo $?; cat report
            net-link --list; ip -brief link | cut -d " " -f 1"#,
     );
     run.success().stdout("127\n125\n127\n125\n125\nlo\n");
