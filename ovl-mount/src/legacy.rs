@@ -56,6 +56,8 @@ fn mount_on(target: &OwnedFd, parts: &Parts) -> Result<()> {
         (MountAttrFlags::MOUNT_ATTR_NOSUID, MsFlags::MS_NOSUID),
         (MountAttrFlags::MOUNT_ATTR_NODEV, MsFlags::MS_NODEV),
         (MountAttrFlags::MOUNT_ATTR_NOEXEC, MsFlags::MS_NOEXEC),
+        // MS_NOSYMFOLLOW of include/uapi/linux/mount.h (Linux 5.10).
+        (MountAttrFlags::MOUNT_ATTR_NOSYMFOLLOW, MsFlags::from_bits_retain(0x100)),
     ];
     let set = pairs.into_iter().filter(|(attribute, _)| parts.attributes.contains(*attribute));
     let flags = set.map(|(_, flag)| flag).collect();
