@@ -67,7 +67,12 @@ use usage::{MEASURED, Used};
 /// user may where a group was delegated to it.
 pub fn can_limit(settings: &Settings) -> bool {
     let Ok(hierarchies) = Hierarchies::read(Who::Own) else { return false };
-    limits::controllers(settings).iter().all(|controller| may_make_in(&hierarchies, controller))
+    // Where processor time is counted by its own controller, there is none for that.
+    let is_there = |controller: &&String| *controller != "cpuacct" || hierarchies.place(controller).is_some();
+    limits::controllers(settings)
+        .iter()
+        .filter(is_there)
+        .all(|controller| may_make_in(&hierarchies, controller))
 }
 
 /// Whether the caller may make a group in the tree of a controller.
