@@ -152,6 +152,11 @@ pub trait Doing<T> {
     fn doing(self, what: impl FnOnce() -> String) -> Result<T>;
 }
 
+/// An errno of the one crate as that of the other.
+pub fn errno(errno: rustix::io::Errno) -> Errno {
+    Errno::from_raw(errno.raw_os_error())
+}
+
 impl<T> Doing<T> for nix::Result<T> {
     fn doing(self, what: impl FnOnce() -> String) -> Result<T> {
         self.map_err(|errno| Error::os(what(), errno))
@@ -160,7 +165,7 @@ impl<T> Doing<T> for nix::Result<T> {
 
 impl<T> Doing<T> for rustix::io::Result<T> {
     fn doing(self, what: impl FnOnce() -> String) -> Result<T> {
-        self.map_err(|errno| Error::os(what(), Errno::from_raw(errno.raw_os_error())))
+        self.map_err(errno).doing(what)
     }
 }
 

@@ -19,6 +19,7 @@
 //! | `report.rs` | the file that is written when NEXT has ended |
 //! | `error.rs` | the error line and the exit codes |
 //! | `kernel_log.rs` | what the kernel says only in its log |
+//! | `loopback.rs` | the interface that every network namespace has |
 //! | `mount.rs` | mounts by descriptor |
 //! | `idmap.rs` | a map of owners for a mount |
 //! | `counted.rs` | whether a user's processes are counted |
@@ -41,6 +42,7 @@ mod init;
 pub mod kernel_log;
 mod launch;
 mod link;
+mod loopback;
 mod modes;
 pub mod mount;
 pub mod mountinfo;
@@ -60,9 +62,10 @@ pub use cli::{
     Job, Operands, Options, Tool, Words, descriptor, json, main, note, parse, print, print_bytes, text,
 };
 pub use counted::counts_processes;
-pub use error::{Doing, Error, FAILED, NOT_FOUND, NOT_RUNNABLE, Remedy, Result, one_line};
+pub use error::{Doing, Error, FAILED, NOT_FOUND, NOT_RUNNABLE, Remedy, Result, errno, one_line};
 pub use idmap::id_map;
 pub use link::{Birth, Ended, Ending, Launch, Link, Links, Propagation, Timeout};
+pub use loopback::set_loopback_up;
 pub use modes::with_exact_modes;
 pub use next::Next;
 pub use reexec::run_from_a_copy;

@@ -47,9 +47,4 @@ impl ReportFile {
             }
         }
     }
-
-    /// The file, for somebody else to write; `None` if it is stderr.
-    pub fn into_file(self) -> Option<File> {
-        self.file.map(|(_, file)| file)
-    }
 }

@@ -1,16 +1,8 @@
 //! What is told of a link when NEXT has ended: `--report` for programs, `--stat` for people.
 
-use chain::{
-    Result,
-    table::{Column, Table},
-};
+use chain::table::{Column, Table};
 
 use crate::{lane::Counts, message::Member};
-
-/// A line of JSON.
-pub(crate) fn json(member: &Member) -> Result<String> {
-    chain::json(member)
-}
 
 /// The columns of a direction.
 const COLUMNS: [Column; 11] = [
@@ -31,10 +23,7 @@ fn cells(direction: &str, counts: &Counts) -> [String; 11] {
     let Counts { packets, bytes, lost, overflowed, cut, refused, delayed, duplicated, corrupted, reordered } =
         counts;
     let numbers = [packets, bytes, lost, overflowed, cut, refused, delayed, duplicated, corrupted, reordered];
-    let mut cells =
-        std::array::from_fn(|at| if at == 0 { direction.to_owned() } else { numbers[at - 1].to_string() });
-    direction.clone_into(&mut cells[0]);
-    cells
+    std::array::from_fn(|at| if at == 0 { direction.to_owned() } else { numbers[at - 1].to_string() })
 }
 
 /// A table of both directions.

@@ -2,7 +2,7 @@
 
 use std::{ffi::OsString, path::PathBuf};
 
-use chain::{Error, Job, Operands, Options, ReportFile, Result, Tool, text};
+use chain::{Error, Job, Operands, Options, Result, Tool, text};
 use clap::Parser;
 
 use crate::{
@@ -179,9 +179,4 @@ fn list(json: bool) -> Result<()> {
     let lines = || names.iter().flat_map(|name| [name, "\n"]).collect();
     let text = if json { chain::json(&names)? } else { lines() };
     chain::print(&text).map(drop)
-}
-
-/// Opens the report's file.
-pub(crate) fn report(place: &Place) -> Result<Option<ReportFile>> {
-    place.report.as_deref().map(|path| ReportFile::open("--report", path)).transpose()
 }

@@ -9,7 +9,7 @@ use std::{
     time::{Duration, SystemTime},
 };
 
-use chain::{Error, Result};
+use chain::{Doing, Error, Result, errno};
 use nix::{
     errno::Errno,
     sys::socket::{SockFlag, accept4},
@@ -292,8 +292,7 @@ impl Holder {
         }
         // Who does not take its answers is not asked what else it wants.
         let wanted = if client.answers.is_empty() { EventFlags::IN } else { EventFlags::OUT };
-        epoll::modify(&self.epoll, &client.socket, Source::Client(number).data(), wanted)
-            .map_err(|error| Errno::from_raw(error.raw_os_error()))
+        epoll::modify(&self.epoll, &client.socket, Source::Client(number).data(), wanted).map_err(errno)
     }
 
     fn answer(&mut self, number: u32, ask: Ask, descriptors: Vec<OwnedFd>) -> Result<Vec<Answer>> {
@@ -357,7 +356,7 @@ impl Holder {
         // SAFETY: the switch has it, which keeps it open until the link is removed.
         let frames = unsafe { BorrowedFd::borrow_raw(frames) };
         epoll::add(&self.epoll, frames, Source::Link(id).data(), EventFlags::IN)
-            .map_err(|error| Error::os("join the LAN", Errno::from_raw(error.raw_os_error())))?;
+            .doing(|| "join the LAN".into())?;
         if let Some(client) = self.clients.get_mut(&number) {
             client.links.push(id);
         }
@@ -366,19 +365,19 @@ impl Holder {
 
     /// Two boxes with one name or address would take each other's packets.
     fn check_is_new(&self, who: &Who) -> Result<()> {
-        for member in self.members(|_| true) {
-            let Answer::Member(member) = member else { continue };
-            let addresses = who.nets.iter().map(|net| net.address.to_string());
-            let taken = addresses.clone().find(|address| {
-                member.addresses.iter().any(|other| other.split('/').next() == Some(address))
-            });
-            let taken = taken.or_else(|| who.name.clone().filter(|name| member.name.as_ref() == Some(name)));
-            if let Some(taken) = taken {
+        let names = || who.nets.iter().map(|net| net.address.to_string()).chain(who.name.clone());
+        for (id, other, ..) in self.switch.members() {
+            if let Some(taken) = names().find(|name| other.is(name)) {
                 let error = Error::new(taken, "another box of the LAN has it");
-                return Err(error.hint(format!("its supervisor is process {}", member.pid)));
+                return Err(error.hint(format!("its supervisor is process {}", self.pid_of(id))));
             }
         }
         Ok(())
+    }
+
+    /// The supervisor of a link's box.
+    fn pid_of(&self, id: Id) -> i32 {
+        self.clients.values().find(|client| client.links.contains(&id)).map_or(0, |client| client.pid)
     }
 
     fn free_net(&self) -> Result<Net> {
@@ -424,15 +423,12 @@ impl Holder {
 
     /// Those that are wanted, and an end.
     fn members(&self, wanted: impl Fn(Id) -> bool) -> Vec<Answer> {
-        let pid = |id: Id| {
-            self.clients.values().find(|client| client.links.contains(&id)).map_or(0, |client| client.pid)
-        };
         let members =
             self.switch.members().filter(|(id, ..)| wanted(*id)).map(|(id, who, condition, passed)| {
                 Answer::Member(Member {
                     name: who.name.clone(),
                     addresses: who.nets.iter().map(Net::to_string).collect(),
-                    pid: pid(id),
+                    pid: self.pid_of(id),
                     link: condition.words().iter().map(Word::to_string).collect(),
                     passed,
                     pcap_error: self.switch.far_of(id).and_then(|wire| wire.pcap_error.clone()),
@@ -462,8 +458,7 @@ fn refused(error: &Error) -> Answer {
 fn drawn() -> Result<u64> {
     let mut bytes = [0; 8];
     let flags = rustix::rand::GetRandomFlags::empty();
-    rustix::rand::getrandom(&mut bytes, flags)
-        .map_err(|error| Error::os("draw a seed", Errno::from_raw(error.raw_os_error())))?;
+    rustix::rand::getrandom(&mut bytes, flags).doing(|| "draw a seed".into())?;
     Ok(u64::from_ne_bytes(bytes))
 }
 

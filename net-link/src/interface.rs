@@ -251,11 +251,6 @@ impl Route {
         unsafe { OwnedFd::from_raw_fd(self.0.into_raw_fd()) }
     }
 
-    /// Sets the loopback interface up.
-    pub(crate) fn loopback_up(&self) -> Result<()> {
-        self.set_up("lo", true)
-    }
-
     /// Makes two interfaces that are connected, the second one in another network namespace.
     fn add_pair(&self, name: &str, other: &str, there: &File) -> Result<()> {
         let mut far = link(other);

@@ -248,9 +248,7 @@ fn hold(first: OwnedFd, listener: Option<OwnedFd>, supervisor: i32) -> Result<()
     }
     // The supervisor holds signals back that are to be passed on.
     sigprocmask(SigmaskHow::SIG_SETMASK, Some(&SigSet::empty()), None).doing(doing)?;
-    Holder::new(first, supervisor, listener)
-        .and_then(Holder::run)
-        .map_err(|error| Error::os(doing(), Errno::from_raw(error.raw_os_error())))
+    Holder::new(first, supervisor, listener).and_then(Holder::run).doing(doing)
 }
 
 #[cfg(test)]

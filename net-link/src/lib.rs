@@ -182,7 +182,7 @@ impl NetLink {
             io::stderr().write_all(account::table(member).as_bytes()).doing(|| "--stat".into())?;
         }
         if let Some(report) = &self.report {
-            report.write(&account::json(member)?)?;
+            report.write(&chain::json(member)?)?;
         }
         match &member.pcap_error {
             Some(why) => Err(Error::new("--pcap", why.clone())),
@@ -223,7 +223,8 @@ impl Link for NetLink {
     }
 
     fn begin(&mut self) -> Result<()> {
-        self.report = args::report(&self.place)?;
+        self.report =
+            self.place.report.as_deref().map(|path| ReportFile::open("--report", path)).transpose()?;
         Ok(())
     }
 
@@ -257,8 +258,8 @@ impl Link for NetLink {
 
     fn enter(&mut self) -> Result<()> {
         let end = End::new(INTERFACE)?;
+        chain::set_loopback_up()?;
         let route = Route::open()?;
-        route.loopback_up()?;
         let words: Vec<_> = self.words.iter().chain(&self.given).cloned().collect();
         let nets = self.join(&end, &words, false)?;
         set_up(&route, &end.name, &nets, self.mtu())?;

@@ -12,7 +12,6 @@ mod join;
 mod keep;
 mod kind;
 mod list;
-mod loopback;
 mod namespaces;
 mod nsfs;
 mod offsets;
@@ -297,7 +296,7 @@ impl Link for NsEnter {
             setdomainname(name.as_bytes()).doing(|| format!("set the domain name to {name}"))?;
         }
         if self.has_new(Kind::Net) {
-            loopback::set_up()?;
+            chain::set_loopback_up()?;
         }
         Ok(())
     }

@@ -10,14 +10,11 @@ use std::{
     path::Path,
 };
 
+use chain::errno;
 use nix::{errno::Errno, unistd::geteuid};
 use rustix::fs::{AtFlags, Mode, OFlags, chmod, fchmod, openat, unlinkat};
 
 use crate::changes::{Stat, dir::names, lower::open_below};
-
-fn errno(errno: rustix::io::Errno) -> Errno {
-    Errno::from_raw(errno.raw_os_error())
-}
 
 /// Changes something in an open directory, which its owner may write to for that moment.
 pub(crate) fn changing<T>(

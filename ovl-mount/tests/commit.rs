@@ -45,6 +45,17 @@ fn options() -> &'static [&'static str] {
     if slowness() > 1 { &ALL[..1] } else { &ALL }
 }
 
+/// What a script changes in the overlay is in a copy of the lower layer after a commit, and after a second one.
+fn is_applied(script: &str) {
+    for options in options() {
+        let (scene, shown) = changed_by(script, options);
+        for _ in 0..2 {
+            scene.script("ovl-commit upper --to copy").assert().success().stdout("").stderr("");
+            same(&walk(&scene.path("copy")), &shown, &format!("{script} {options}"));
+        }
+    }
+}
+
 #[test]
 fn a_copy_of_the_lower_layer_becomes_what_was_shown() {
     for script in [
@@ -69,13 +80,7 @@ fn a_copy_of_the_lower_layer_becomes_what_was_shown() {
         "touch \"$(printf 'a\\nb')\" \"$(printf '\\377')\" ' ' '*'",
         "mkdir -m 0 closed; mkdir -m 555 read; touch read/file; chmod 0 file",
     ] {
-        for options in options() {
-            let (scene, shown) = changed_by(script, options);
-            for _ in 0..2 {
-                scene.script("ovl-commit upper --to copy").assert().success().stdout("").stderr("");
-                same(&walk(&scene.path("copy")), &shown, &format!("{script} {options}"));
-            }
-        }
+        is_applied(script);
     }
 }
 
@@ -128,13 +133,7 @@ fn what_was_renamed_keeps_all_that_is_in_it() {
         "chmod 640 file; mv file moved; mv moved dir/again",
         "mv -T dir a; mv -T a b; mv -T b dir",
     ] {
-        for options in options() {
-            let (scene, shown) = changed_by(script, options);
-            for _ in 0..2 {
-                scene.script("ovl-commit upper --to copy").assert().success().stdout("").stderr("");
-                same(&walk(&scene.path("copy")), &shown, &format!("{script} {options}"));
-            }
-        }
+        is_applied(script);
     }
 }
 

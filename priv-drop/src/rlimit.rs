@@ -17,44 +17,24 @@ enum Unit {
     Number,
 }
 
-/// The limits by the names of prlimit(1).
-const RESOURCES: [(&str, Resource, Unit); 16] = [
-    ("as", Resource::RLIMIT_AS, Unit::Bytes),
-    ("core", Resource::RLIMIT_CORE, Unit::Bytes),
-    ("cpu", Resource::RLIMIT_CPU, Unit::Seconds),
-    ("data", Resource::RLIMIT_DATA, Unit::Bytes),
-    ("fsize", Resource::RLIMIT_FSIZE, Unit::Bytes),
-    ("locks", Resource::RLIMIT_LOCKS, Unit::Number),
-    ("memlock", Resource::RLIMIT_MEMLOCK, Unit::Bytes),
-    ("msgqueue", Resource::RLIMIT_MSGQUEUE, Unit::Bytes),
-    ("nice", Resource::RLIMIT_NICE, Unit::Number),
-    ("nofile", Resource::RLIMIT_NOFILE, Unit::Number),
-    ("nproc", Resource::RLIMIT_NPROC, Unit::Number),
-    ("rss", Resource::RLIMIT_RSS, Unit::Bytes),
-    ("rtprio", Resource::RLIMIT_RTPRIO, Unit::Number),
-    ("rttime", Resource::RLIMIT_RTTIME, Unit::Microseconds),
-    ("sigpending", Resource::RLIMIT_SIGPENDING, Unit::Number),
-    ("stack", Resource::RLIMIT_STACK, Unit::Bytes),
-];
-
-/// What the kernel calls them in /proc/PID/limits, after "Max" (fs/proc/base.c).
-const LABELS: [&str; 16] = [
-    "address space",
-    "core file size",
-    "cpu time",
-    "data size",
-    "file size",
-    "file locks",
-    "locked memory",
-    "msgqueue size",
-    "nice priority",
-    "open files",
-    "processes",
-    "resident set",
-    "realtime priority",
-    "realtime timeout",
-    "pending signals",
-    "stack size",
+/// The limits by the names of prlimit(1), and what the kernel calls them in /proc/PID/limits after "Max" (fs/proc/base.c).
+const RESOURCES: [(&str, Resource, Unit, &str); 16] = [
+    ("as", Resource::RLIMIT_AS, Unit::Bytes, "address space"),
+    ("core", Resource::RLIMIT_CORE, Unit::Bytes, "core file size"),
+    ("cpu", Resource::RLIMIT_CPU, Unit::Seconds, "cpu time"),
+    ("data", Resource::RLIMIT_DATA, Unit::Bytes, "data size"),
+    ("fsize", Resource::RLIMIT_FSIZE, Unit::Bytes, "file size"),
+    ("locks", Resource::RLIMIT_LOCKS, Unit::Number, "file locks"),
+    ("memlock", Resource::RLIMIT_MEMLOCK, Unit::Bytes, "locked memory"),
+    ("msgqueue", Resource::RLIMIT_MSGQUEUE, Unit::Bytes, "msgqueue size"),
+    ("nice", Resource::RLIMIT_NICE, Unit::Number, "nice priority"),
+    ("nofile", Resource::RLIMIT_NOFILE, Unit::Number, "open files"),
+    ("nproc", Resource::RLIMIT_NPROC, Unit::Number, "processes"),
+    ("rss", Resource::RLIMIT_RSS, Unit::Bytes, "resident set"),
+    ("rtprio", Resource::RLIMIT_RTPRIO, Unit::Number, "realtime priority"),
+    ("rttime", Resource::RLIMIT_RTTIME, Unit::Microseconds, "realtime timeout"),
+    ("sigpending", Resource::RLIMIT_SIGPENDING, Unit::Number, "pending signals"),
+    ("stack", Resource::RLIMIT_STACK, Unit::Bytes, "stack size"),
 ];
 
 /// A limit. Typed as `NAME=VALUE`, which sets the soft and the hard limit, or `NAME=VALUE:HARD`.
@@ -70,10 +50,10 @@ impl Rlimit {
     /// than this process may set its own to. `None` if the process is gone.
     pub fn of_process(pid: u32) -> Option<Vec<Self>> {
         let text = fs::read_to_string(format!("/proc/{pid}/limits")).ok()?;
-        let limits = RESOURCES.iter().zip(LABELS).enumerate().map(|(resource, ((_, kind, _), label))| {
+        let limits = RESOURCES.iter().enumerate().map(|(resource, (_, kind, _, label))| {
             let mut values = text
                 .lines()
-                .find_map(|line| line.strip_prefix("Max ")?.strip_prefix(label))?
+                .find_map(|line| line.strip_prefix("Max ")?.strip_prefix(*label))?
                 .split_whitespace();
             let mut next = || match values.next()? {
                 "unlimited" => Some(RLIM_INFINITY),
@@ -117,7 +97,7 @@ impl FromStr for Rlimit {
 
 impl fmt::Display for Rlimit {
     fn fmt(&self, f: &mut fmt::Formatter) -> fmt::Result {
-        let (name, _, unit) = RESOURCES[self.resource];
+        let (name, _, unit, _) = RESOURCES[self.resource];
         write!(f, "{name}={}", unit.show(self.soft))?;
         if self.soft == self.hard { Ok(()) } else { write!(f, ":{}", unit.show(self.hard)) }
     }

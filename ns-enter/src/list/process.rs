@@ -2,7 +2,7 @@
 
 use std::{fs::File, io::Read, mem::MaybeUninit, os::fd::OwnedFd};
 
-use chain::{Error, Result};
+use chain::{Error, Result, errno};
 use nix::{
     errno::Errno,
     fcntl::{OFlag, open, openat},
@@ -33,8 +33,7 @@ impl Process {
     /// the time of stat(2) and is allowed to the same callers.
     pub(super) fn inode(&self, name: &str) -> nix::Result<u64> {
         let mut space = [MaybeUninit::uninit(); 64];
-        let (link, _) = readlinkat_raw(&self.dir, name, &mut space)
-            .map_err(|errno| Errno::from_raw(errno.raw_os_error()))?;
+        let (link, _) = readlinkat_raw(&self.dir, name, &mut space).map_err(errno)?;
         nsfs::name(link).map(|(_, inode)| inode).ok_or(Errno::EINVAL)
     }
 

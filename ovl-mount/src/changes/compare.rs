@@ -5,8 +5,7 @@ use std::{
     os::fd::{AsFd, BorrowedFd, OwnedFd},
 };
 
-use chain::{Doing, Result};
-use nix::errno::Errno;
+use chain::{Doing, Result, errno};
 use rustix::{
     fs::{SeekFrom, readlinkat, seek},
     io::pread,
@@ -76,7 +75,6 @@ pub(crate) fn target(dir: BorrowedFd, name: &CStr) -> Result<Vec<u8>> {
 /// Compares what is not a hole in both.
 fn same_bytes(one: &OwnedFd, other: &OwnedFd) -> nix::Result<bool> {
     const ROOM: usize = 64 * 1024;
-    let errno = |errno: rustix::io::Errno| Errno::from_raw(errno.raw_os_error());
     let (mut here, mut there) = (vec![0; ROOM], vec![0; ROOM]);
     let mut at = 0;
     loop {
@@ -106,6 +104,6 @@ pub(crate) fn next_data(file: impl AsFd, from: u64) -> nix::Result<Option<u64>> 
         Ok(at) => Ok(Some(at)),
         Err(rustix::io::Errno::NXIO) => Ok(None),
         Err(rustix::io::Errno::INVAL) => Ok(Some(from)),
-        Err(errno) => Err(Errno::from_raw(errno.raw_os_error())),
+        Err(other) => Err(errno(other)),
     }
 }

@@ -10,7 +10,7 @@ use std::{
     path::Path,
 };
 
-use chain::{Doing, Error, Result};
+use chain::{Doing, Error, Result, errno};
 use nix::errno::Errno;
 use rustix::{
     fs::{CWD, Mode, OFlags, RawDir, openat},
@@ -155,7 +155,6 @@ pub(crate) fn check_place(dir: &Path, name: &CStr) -> Result<()> {
 
 /// The names in a directory, ordered by their bytes.
 pub(crate) fn names(dir: BorrowedFd) -> nix::Result<Vec<CString>> {
-    let errno = |errno: rustix::io::Errno| Errno::from_raw(errno.raw_os_error());
     // A reading position of its own: the descriptor may be read again.
     let own = open_dir(dir, c".")?;
     let mut room = vec![MaybeUninit::uninit(); 32 * 1024];
@@ -175,13 +174,13 @@ pub(crate) fn names(dir: BorrowedFd) -> nix::Result<Vec<CString>> {
 /// Opens a directory in another; a symbolic link is none.
 pub(crate) fn open_dir(dir: impl AsFd, name: &CStr) -> nix::Result<OwnedFd> {
     let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::NOFOLLOW | OFlags::CLOEXEC;
-    openat(dir, name, flags, Mode::empty()).map_err(|errno| Errno::from_raw(errno.raw_os_error()))
+    openat(dir, name, flags, Mode::empty()).map_err(errno)
 }
 
 /// Opens a regular file to be read; whatever else is there is not waited for.
 pub(crate) fn open_file(dir: impl AsFd, name: &CStr) -> nix::Result<OwnedFd> {
     let flags = OFlags::RDONLY | OFlags::NOFOLLOW | OFlags::CLOEXEC | OFlags::NONBLOCK | OFlags::NOCTTY;
-    openat(dir, name, flags, Mode::empty()).map_err(|errno| Errno::from_raw(errno.raw_os_error()))
+    openat(dir, name, flags, Mode::empty()).map_err(errno)
 }
 
 /// A path below a layer for people; the layer's own directory is a dot.

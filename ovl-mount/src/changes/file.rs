@@ -2,6 +2,7 @@
 
 use std::{ffi::CStr, os::fd::AsFd};
 
+use chain::errno;
 use nix::errno::Errno;
 use rustix::fs::{AtFlags, FileType, Statx, StatxFlags, StatxTimestamp, statx};
 
@@ -106,8 +107,7 @@ impl Stat {
     }
 
     fn with(dir: impl AsFd, name: &CStr, flags: AtFlags) -> nix::Result<Self> {
-        let statx = statx(dir, name, flags, StatxFlags::BASIC_STATS | StatxFlags::BTIME)
-            .map_err(|errno| Errno::from_raw(errno.raw_os_error()))?;
+        let statx = statx(dir, name, flags, StatxFlags::BASIC_STATS | StatxFlags::BTIME).map_err(errno)?;
         Self::try_from(statx).map_err(|()| Errno::EIO)
     }
 

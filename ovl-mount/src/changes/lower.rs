@@ -10,7 +10,7 @@ use std::{
     rc::Rc,
 };
 
-use chain::{Doing, Remedy, Result};
+use chain::{Doing, Remedy, Result, errno};
 use nix::errno::Errno;
 use rustix::fs::{Mode, OFlags, ResolveFlags, openat2};
 
@@ -261,5 +261,5 @@ pub(crate) fn parent(root: impl AsFd, path: &Path) -> nix::Result<(OwnedFd, CStr
 pub(crate) fn open_below(root: impl AsFd, path: &Path, flags: OFlags) -> nix::Result<OwnedFd> {
     let flags = flags | OFlags::RDONLY | OFlags::CLOEXEC | OFlags::NOFOLLOW;
     let resolve = ResolveFlags::BENEATH | ResolveFlags::NO_SYMLINKS | ResolveFlags::NO_XDEV;
-    openat2(root, path, flags, Mode::empty(), resolve).map_err(|errno| Errno::from_raw(errno.raw_os_error()))
+    openat2(root, path, flags, Mode::empty(), resolve).map_err(errno)
 }

@@ -9,7 +9,7 @@ use std::{
     },
 };
 
-use chain::{Doing, Remedy, Result};
+use chain::{Doing, Remedy, Result, errno};
 use nix::errno::Errno;
 use rustix::fs::{
     AtFlags, FileType, Gid, Mode, OFlags, SeekFrom, Timespec, Timestamps, Uid, chmod, chownat, ftruncate,
@@ -89,7 +89,6 @@ pub(super) fn link(first: &Spot, stage: &OwnedFd, spot: &Spot) -> Result<()> {
 /// Copies the content, without the holes; shared with the upper directory where the filesystem can.
 fn copy(dir: BorrowedFd, name: &CStr, size: u64, stage: &OwnedFd) -> Result<()> {
     let doing = || "copy it".to_owned();
-    let errno = |errno: rustix::io::Errno| Errno::from_raw(errno.raw_os_error());
     let source = open_file(dir, name).doing(doing)?;
     let flags = OFlags::WRONLY | OFlags::CREATE | OFlags::EXCL | OFlags::NOFOLLOW | OFlags::CLOEXEC;
     let new = openat(stage, MADE, flags, Mode::RUSR | Mode::WUSR).doing(doing)?;
@@ -184,7 +183,6 @@ pub(super) fn dress(
 /// Sets the mode of what is there, if it is of the same kind, and not of what a link leads to that was put there
 /// meanwhile: chmod(2) follows it, but not the link in /proc to what is open.
 fn set_mode(stat: &Stat, dir: BorrowedFd, name: &CStr) -> nix::Result<()> {
-    let errno = |errno: rustix::io::Errno| Errno::from_raw(errno.raw_os_error());
     let flags = OFlags::PATH | OFlags::NOFOLLOW | OFlags::CLOEXEC;
     let file = openat(dir, name, flags, Mode::empty()).map_err(errno)?;
     if Stat::of_open(&file)?.kind != stat.kind {

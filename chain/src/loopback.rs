@@ -2,11 +2,12 @@
 
 use std::os::fd::AsRawFd;
 
-use chain::{Doing, Result};
 use nix::{
     libc,
     sys::socket::{AddressFamily, SockFlag, SockType, socket},
 };
+
+use crate::error::{Doing, Result};
 
 /// IFF_UP and IFF_RUNNING of include/uapi/linux/if.h, in the short that ifreq has for them.
 const UP: libc::c_short = 0x1 | 0x40;
@@ -14,7 +15,7 @@ const UP: libc::c_short = 0x1 | 0x40;
 nix::ioctl_write_ptr_bad!(set_interface_flags, libc::SIOCSIFFLAGS, libc::ifreq);
 
 /// Sets `lo` up (netdevice(7), SIOCSIFFLAGS); the kernel gives it 127.0.0.1 and ::1 by itself.
-pub(crate) fn set_up() -> Result<()> {
+pub fn set_loopback_up() -> Result<()> {
     let doing = || "set the loopback interface up".to_owned();
     let socket =
         socket(AddressFamily::Inet, SockType::Datagram, SockFlag::SOCK_CLOEXEC, None).doing(doing)?;
