@@ -10,6 +10,7 @@ use crate::{
     contest::{Added, Contestant, Group},
     growth,
     inside::{Inside, own_group},
+    stage::Need,
 };
 
 /// All groups. The directory `programs` has this project's programs, and those for comparison alone;
@@ -18,11 +19,13 @@ pub(crate) fn all(programs: &Path, rootfs: &Path) -> Vec<Group> {
     let mut groups = vec![
         ns_enter(programs),
         one_namespace(programs),
+        join(programs),
         cg_set(programs),
         cg_set_in_a_box(programs, rootfs),
         overlay(programs, rootfs),
         root_enter(programs, rootfs),
         priv_drop(programs),
+        ovl_diff(programs),
         new_root(programs),
         whole(programs, rootfs),
     ];
@@ -69,6 +72,24 @@ fn one_namespace(programs: &Path) -> Group {
         )],
         added: Vec::new(),
         needs: Vec::new(),
+        slower: 1,
+    }
+}
+
+/// What is there already.
+fn join(programs: &Path) -> Group {
+    let link = programs.join("joined");
+    let gives = || Inside::new(&["mnt"]);
+    let ours = line(programs.join("ns-enter").as_os_str(), &format!("mnt@{} --", link.display()));
+    let theirs = line(OsStr::new("nsenter"), &format!("--mount={} --", link.display()));
+    Group {
+        name: "join",
+        what: "a command in the mount namespace of another process",
+        command: "/bin/true",
+        reference: Contestant::new("nsenter", theirs, gives()),
+        others: vec![Contestant::new("ns-enter", ours, gives())],
+        added: Vec::new(),
+        needs: vec![Need::Mounts { link, count: 0 }],
         slower: 1,
     }
 }
@@ -127,6 +148,17 @@ fn root_enter(programs: &Path, rootfs: &Path) -> Group {
 fn priv_drop(programs: &Path) -> Group {
     let setpriv =
         "--reuid 65534 --regid 65534 --clear-groups --no-new-privs --inh-caps -all --bounding-set -all";
+    // It always runs bash.
+    let capsh = [
+        "capsh",
+        "--drop=all",
+        "--gid=65534",
+        "--uid=65534",
+        "--no-new-privs",
+        "--",
+        "-c",
+        "exec \"$0\" \"$@\"",
+    ];
     let ours = |words: &str| line(programs.join("priv-drop").as_os_str(), words);
     Group {
         name: "priv-drop",
@@ -134,6 +166,7 @@ fn priv_drop(programs: &Path) -> Group {
         command: "/bin/true",
         reference: Contestant::new("setpriv", line(OsStr::new("setpriv"), setpriv), Inside::default()),
         others: vec![
+            Contestant::new("capsh, bash", capsh, Inside::default()),
             Contestant::new("priv-drop", ours("--user 65534 --no-new-privs --"), Inside::default()),
             Contestant::new(
                 "priv-drop, with a filter",
@@ -144,6 +177,29 @@ fn priv_drop(programs: &Path) -> Group {
         added: Vec::new(),
         needs: Vec::new(),
         slower: 1,
+    }
+}
+
+/// How fast the changes in a large upper directory are read.
+fn ovl_diff(programs: &Path) -> Group {
+    const FILES: usize = 100_000;
+    let upper = programs.join("large-upper");
+    let reads = |program: &OsStr, words: &str| {
+        let script = format!("\"$0\" {} {words} >/dev/null; exec \"$1\"", upper.display());
+        ["sh".into(), "-c".into(), script.into(), program.to_owned()]
+    };
+    // The command comes after it, as in other groups.
+    let ours = reads(programs.join("ovl-diff").as_os_str(), "");
+    let theirs = reads(OsStr::new("find"), r"-printf '%y %P\n'");
+    Group {
+        name: "ovl-diff",
+        what: "a list of the 100,000 files in an upper directory",
+        command: "/bin/true",
+        reference: Contestant::new("find -printf", theirs, Inside::default()),
+        others: vec![Contestant::new("ovl-diff", ours, Inside::default())],
+        added: Vec::new(),
+        needs: vec![Need::Files { dir: upper.clone(), count: FILES }],
+        slower: 30,
     }
 }
 
@@ -336,6 +392,7 @@ fn whole(programs: &Path, rootfs: &Path) -> Group {
             Contestant::new("a shell's", ["sh", "-c", &by_shell, "sh"], held(gives())).unless(no_v1()),
             Contestant::new("crun, started by sh", [program("crun-box")], held(gives())),
             Contestant::new("runc, started by sh", [program("runc-box")], held(gives())),
+            Contestant::new("podman, started by sh", [program("podman-box")], held(gives())),
         ],
         added: Vec::new(),
         needs: Vec::new(),

@@ -26,6 +26,8 @@ pub(crate) enum Need {
     Mounts { link: PathBuf, count: usize },
     /// So many empty directories in this one.
     Directories { dir: PathBuf, count: usize },
+    /// So many files, a thousand in each of the directories in this one.
+    Files { dir: PathBuf, count: usize },
 }
 
 /// What was made for a need.
@@ -58,6 +60,16 @@ impl Need {
             Self::Mounts { link, count } => mounts(link, *count),
             Self::Directories { dir, count } => {
                 (0..*count).try_for_each(|number| fs::create_dir_all(dir.join(number.to_string())))?;
+                Ok(Stage::Nothing)
+            }
+            Self::Files { dir, count } => {
+                for number in 0..*count {
+                    let part = dir.join((number / 1000).to_string());
+                    if number % 1000 == 0 {
+                        fs::create_dir_all(&part)?;
+                    }
+                    fs::write(part.join((number % 1000).to_string()), "changed")?;
+                }
                 Ok(Stage::Nothing)
             }
         }
