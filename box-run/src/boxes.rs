@@ -276,7 +276,7 @@ struct Exec {
 impl Exec {
     fn job(self) -> Result<Job> {
         // Whatever the box's programs are, this one's file is not among them.
-        chain::run_from_a_copy(c"box-run")?;
+        chain::run_unchangeable(c"box-run")?;
         crate::terminal::take_another()?;
         let operands = Operands::split(self.words, |_, _| false)?;
         let next = if operands.next.is_empty() { vec!["sh".into()] } else { operands.next };

@@ -15,7 +15,7 @@
 //! | `channel.rs` | how the child tells why it failed |
 //! | `next.rs` | exec, and what its errors mean |
 //! | `program.rs` | NEXT as a file that was opened before the root is another |
-//! | `reexec.rs` | this program run from a copy that nobody can change |
+//! | `reexec.rs` | this program run from where nobody can change it |
 //! | `report.rs` | the file that is written when NEXT has ended |
 //! | `error.rs` | the error line and the exit codes |
 //! | `kernel_log.rs` | what the kernel says only in its log |
@@ -68,7 +68,7 @@ pub use link::{Birth, Ended, Ending, Launch, Link, Links, Propagation, Timeout};
 pub use loopback::set_loopback_up;
 pub use modes::with_exact_modes;
 pub use next::Next;
-pub use reexec::run_from_a_copy;
+pub use reexec::run_unchangeable;
 pub use report::ReportFile;
 pub use signals::{die_of, proc_is_ours, undisturbed};
 pub use size::{Limit, Size};

@@ -76,7 +76,7 @@ impl Tool for Args {
         };
         let namespaces = Namespaces::parse(namespaces)?;
         if namespaces.joins_mounts() || self.details.root {
-            chain::run_from_a_copy(c"ns-enter")?;
+            chain::run_unchangeable(c"ns-enter")?;
         }
         let link = NsEnter::new(namespaces).with(self.details);
         Ok(Job::Launch { links: vec![Box::new(link)], next: operands.next, options: self.options })
