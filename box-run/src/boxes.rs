@@ -1,18 +1,21 @@
 //! Boxes that have a name: what says that they are there, and the commands that are about them.
 //!
 //! All that is kept is a pid file (`ns-enter --pid-file`), so nothing runs in the background and nothing can be
-//! half done: a box is there if the process in its file is, and is older than the file. A file whose box was killed
-//! tells of none.
+//! half done: a box is there as long as its supervisor has the lock on its file. A file whose box was killed tells of
+//! none.
 
 use std::{
     ffi::{OsStr, OsString},
     fmt,
-    fs::{self, File},
+    fs::{self, File, OpenOptions},
     io::{ErrorKind, Read},
-    os::{fd::OwnedFd, unix::fs::MetadataExt},
-    path::PathBuf,
+    os::{
+        fd::OwnedFd,
+        unix::fs::{MetadataExt, OpenOptionsExt},
+    },
+    path::{Path, PathBuf},
     str::FromStr,
-    time::{Duration, SystemTime},
+    time::Duration,
 };
 
 use chain::{
@@ -20,8 +23,8 @@ use chain::{
     table::{Column, Table},
 };
 use clap::Parser;
-use nix::{errno::Errno, unistd::geteuid};
-use ns_enter::{Namespaces, NsEnter};
+use nix::{errno::Errno, fcntl::OFlag, time::ClockId, unistd::geteuid};
+use ns_enter::{Namespaces, NsEnter, PidFile};
 use priv_drop::{Caps, PrivDrop, Rlimit, Seccomp, Settings};
 use rustix::{
     event::{PollFd, PollFlags, poll},
@@ -96,40 +99,49 @@ fn dir() -> Result<PathBuf> {
 struct Found {
     pid: i32,
     process: OwnedFd,
-    since: SystemTime,
 }
 
-/// Looks for a box of this name. Its process is held by a descriptor from before it was looked at, so that it is the
-/// same one in the end.
+/// Looks for a box of this name. `None` too if what has the name is nobody's pid file.
 fn find(name: &Name) -> Result<Option<Found>> {
     let path = name.file()?;
     let doing = || path.display().to_string();
-    let file = match File::open(&path) {
-        Err(error) if error.kind() == ErrorKind::NotFound => return Ok(None),
-        file => file.doing(doing)?,
-    };
-    let meta = file.metadata().doing(doing)?;
-    if meta.uid() != geteuid().as_raw() || !meta.is_file() {
+    let Some(file) = open(&path).doing(doing)? else { return Ok(None) };
+    if file.metadata().doing(doing)?.uid() != geteuid().as_raw() {
         return Err(Error::new(doing(), "it is not the caller's"));
     }
+    let holder = || PidFile::holder(&file).doing(doing);
+    let Some(supervisor) = holder()? else { return Ok(None) };
     let mut text = String::new();
-    file.take(LARGEST).read_to_string(&mut text).doing(doing)?;
+    (&file).take(LARGEST).read_to_string(&mut text).doing(doing)?;
     let Some(pid) = text.trim().parse().ok().and_then(Pid::from_raw) else { return Ok(None) };
     let Ok(process) = pidfd_open(pid, PidfdFlags::empty()) else { return Ok(None) };
-    let written = meta.modified().doing(doing)?;
     let pid = pid.as_raw_nonzero().get();
-    // A second more, as the kernel's clocks differ by what both are rounded by.
-    let is_it = started(pid).is_some_and(|since| since <= written + Duration::from_secs(1));
-    Ok((is_it && !has_ended(&process)).then_some(Found { pid, process, since: written }))
+    // The number may be another process's by now, but not one of the same supervisor, which makes no other.
+    let parent = status_of(pid, "PPid").and_then(|parent| parent.parse().ok());
+    let is_it = parent == Some(supervisor) && !has_ended(&process) && holder()? == Some(supervisor);
+    Ok(is_it.then_some(Found { pid, process }))
 }
 
-/// When a process was started (proc_pid_stat(5), the 22nd field, in hundredths of a second).
-fn started(pid: i32) -> Option<SystemTime> {
+/// A regular file; of anything else nothing is waited for and nothing is read.
+fn open(path: &Path) -> std::io::Result<Option<File>> {
+    match fs::symlink_metadata(path) {
+        Ok(found) if found.is_file() => {}
+        Err(error) if error.kind() != ErrorKind::NotFound => return Err(error),
+        _ => return Ok(None),
+    }
+    let flags = OFlag::O_NOFOLLOW | OFlag::O_NONBLOCK | OFlag::O_NOCTTY;
+    match OpenOptions::new().read(true).custom_flags(flags.bits()).open(path) {
+        Err(error) if error.kind() == ErrorKind::NotFound => Ok(None),
+        file => file.map(Some),
+    }
+}
+
+/// For how long a process runs: its start is the 22nd field of proc_pid_stat(5), in hundredths of a second.
+fn running_for(pid: i32) -> Option<Duration> {
     let stat = fs::read_to_string(format!("/proc/{pid}/stat")).ok()?;
     let ticks: u64 = stat.rsplit_once(')')?.1.split_whitespace().nth(19)?.parse().ok()?;
-    let boot = fs::read_to_string("/proc/stat").ok()?;
-    let boot: u64 = boot.lines().find_map(|line| line.strip_prefix("btime "))?.parse().ok()?;
-    Some(SystemTime::UNIX_EPOCH + Duration::from_secs(boot) + Duration::from_millis(ticks * 10))
+    let now = Duration::from(ClockId::CLOCK_BOOTTIME.now().ok()?);
+    Some(now.saturating_sub(Duration::from_millis(ticks * 10)))
 }
 
 fn has_ended(process: &OwnedFd) -> bool {
@@ -144,13 +156,8 @@ fn all() -> Result<Vec<(Name, Found)>> {
         .filter_map(|entry| Name::of(&entry.ok()?.file_name()))
         .collect();
     names.sort_by(|one, other| one.0.cmp(&other.0));
-    let mut found = Vec::new();
-    for name in names {
-        if let Some(one) = find(&name)? {
-            found.push((name, one));
-        }
-    }
-    Ok(found)
+    // What cannot be looked at is not the caller's box.
+    Ok(names.into_iter().filter_map(|name| find(&name).ok().flatten().map(|found| (name, found))).collect())
 }
 
 fn running(name: &Name) -> Result<Found> {
@@ -193,14 +200,12 @@ struct Line {
 
 impl Ps {
     fn list(&self) -> Result<()> {
-        let now = SystemTime::now();
         let lines: Vec<_> = all()?
             .into_iter()
             .map(|(name, found)| Line {
                 name: name.0,
                 pid: found.pid,
-                running_usec: now
-                    .duration_since(found.since)
+                running_usec: running_for(found.pid)
                     .unwrap_or_default()
                     .as_micros()
                     .try_into()
@@ -453,9 +458,9 @@ mod tests {
     }
 
     #[test]
-    fn this_process_was_started_before_now() {
+    fn a_process_runs_for_as_long_as_it_is_there() {
         let pid = i32::try_from(std::process::id()).expect("pid");
-        let since = started(pid).expect("a time");
-        assert!(since <= SystemTime::now() + Duration::from_secs(1) && since > SystemTime::UNIX_EPOCH);
+        let first = running_for(1).expect("a time");
+        assert!(running_for(pid).expect("a time") <= first && first > Duration::ZERO);
     }
 }

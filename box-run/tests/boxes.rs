@@ -100,15 +100,51 @@ fn what_a_killed_box_has_left_is_no_box() {
         + &format!(
             "kill -9 $box; cat <&3; ls {file}; box-run ps | grep -c {name}; box-run stop {name}; \
                     echo 1 >{file}; box-run ps | grep -c {name}; echo nonsense >{file}; box-run ps | grep -c {name}; \
-                    echo $$ >{file}; touch -d '1 hour ago' {file}; box-run ps | grep -c {name}; \
+                    echo $$ >{file}; box-run ps | grep -c {name}; \
                     box-run --root root --name {name} -- echo ran; ls {file} 2>/dev/null; cg-set pids=9 -- true"
         );
-    // A process that is older than the file is taken for it; the first process of the machine is, but only root writes there.
     let seen = said(&scene, &script);
     let expected = format!(
-        "{file}\n0\n1\n0\n0\nran\nbox-run: {name}: there is no box of this name; box-run ps lists those that there are\n"
+        "{file}\n0\n0\n0\n0\nran\nbox-run: {name}: there is no box of this name; box-run ps lists those that there are\n"
     );
     assert_eq!(seen, expected);
+}
+
+#[test]
+fn of_two_boxes_that_start_at_once_one_has_the_name() {
+    let scene = Scene::new();
+    scene.rootfs("root");
+    let name = name("race");
+    // The first process of a box is the child of its supervisor. What the last one has left is there.
+    let script = format!(
+        "mkfifo out; exec 4<>out; for round in {{1..50}}; do for each in 1 2; do \
+         {{ box-run --root root --name {name} --pids max -- sh -c 'echo ran; exec sleep 1000' >&4 2>>errors; [ $? = 125 ] && echo refused >&4; }} >/dev/null & done; \
+         read -r one <&4; read -r other <&4; printf '%s\\n' $one $other | sort | paste -s -d ' '; [ $one = $other ] && exit; \
+         read -r box </run/chainbox-{name}.pid; read -r _ _ _ supervisor _ </proc/$box/stat; kill -9 $supervisor; wait; done 2>/dev/null; \
+         rm /run/chainbox-{name}.pid"
+    );
+    assert_eq!(said(&scene, &script), "ran refused\n".repeat(50));
+    let errors = std::fs::read_to_string(scene.path("errors")).expect("errors");
+    assert!(errors.lines().filter(|line| line.contains(&name)).count() == 50, "{errors}");
+}
+
+#[test]
+fn what_is_no_box_of_the_caller_is_passed_over_in_the_list() {
+    let scene = Scene::new();
+    scene.rootfs("root");
+    let name = name("foreign");
+    let others = format!("/run/chainbox-a-{name}");
+    let script = start(&name, "", ":")
+        + &format!(
+            "mkfifo {others}-fifo.pid; mkdir {others}-dir.pid; ln -s {others}-fifo.pid {others}-link.pid; echo 1 >{others}-other.pid; chown 54321 {others}-other.pid; \
+             echo 1 >{others}-stale.pid; timeout 20 box-run ps | grep -o 'a-{name}\\|{name}'; timeout 20 box-run stop a-{name}-other; timeout 20 box-run stop a-{name}-fifo; \
+             rm -r {others}-*; box-run stop {name}; wait $box"
+        );
+    let expected = format!(
+        "{name}\nbox-run: {others}-other.pid: it is not the caller's\n\
+         box-run: a-{name}-fifo: there is no box of this name; box-run ps lists those that there are\n"
+    );
+    assert_eq!(said(&scene, &script), expected);
 }
 
 #[test]

@@ -15,6 +15,7 @@ mod list;
 mod namespaces;
 mod nsfs;
 mod offsets;
+mod pid_file;
 mod proc;
 mod subid;
 mod tell;
@@ -28,6 +29,7 @@ pub use keep::Keep;
 pub use kind::Kind;
 pub use namespaces::{HOSTNAME_MAX, Namespaces, Target, Want, hostname};
 pub use offsets::{Offset, Offsets};
+pub use pid_file::PidFile;
 pub use subid::user_name;
 
 use std::{ffi::OsString, path::Path};
@@ -42,7 +44,6 @@ use rustix::system::setdomainname;
 
 use join::{Joins, View};
 use keep::Kept;
-use tell::PidFile;
 use userns::UserNs;
 
 /// NEXT in new or existing namespaces.
@@ -237,7 +238,11 @@ impl Link for NsEnter {
         if let Some(timeout) = self.details.supervision.limit() {
             launch.limit_time(timeout);
         }
-        if self.details.supervision.pid_file.is_some() || !self.details.made.keep.is_empty() {
+        if let Some(file) = &self.details.supervision.pid_file {
+            PidFile::check_free(file)?;
+            launch.act_before_next();
+        }
+        if !self.details.made.keep.is_empty() {
             launch.act_before_next();
         }
         let maps_from_outside = self.user.as_ref().is_some_and(UserNs::needs_supervisor);
@@ -306,7 +311,7 @@ impl Link for NsEnter {
             self.kept.push(keep.bind(child)?);
         }
         if let Some(file) = &self.details.supervision.pid_file {
-            self.pid_file = tell::pid_file(file, child)?;
+            self.pid_file = PidFile::make(file, child)?;
         }
         Ok(())
     }

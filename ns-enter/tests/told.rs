@@ -76,6 +76,16 @@ fn a_pid_file_that_is_no_plain_file_is_written_and_stays() {
 }
 
 #[test]
+fn a_pid_file_is_locked_as_long_as_the_command_is_there() {
+    let scene = Scene::new();
+    let script = "exec 3< <(exec ns-enter --pid-file file uts -- sh -c 'echo ready; exec sleep 1000'); tool=$!; read line <&3; stat -c %a file; \
+                  ns-enter --pid-file file uts -- echo ran 2>&1 | sed s/$tool/TOOL/; ps -o ppid= -p $(cat file) | grep -c $tool; \
+                  kill -9 $tool; cat <&3; ls; ns-enter --pid-file file uts -- sh -c 'echo $$ | diff - file && echo ran'; ls -A";
+    let taken = "ns-enter: --pid-file file: process TOOL has it for a command that runs; end that, or name another file";
+    scene.script(script).assert().success().stdout(format!("600\n{taken}\n1\nfile\nran\n"));
+}
+
+#[test]
 fn who_tells_a_pipe_that_is_full_can_be_ended() {
     let scene = Scene::new();
     let script = "mkfifo full; exec 4<>full; dd if=/dev/zero bs=64k count=1 >&4 2>/dev/null; \
