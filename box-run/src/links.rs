@@ -88,7 +88,7 @@ fn counting(args: &Args) -> Result<(Option<CgSet>, Option<&'static str>)> {
     if !chain::counts_processes() {
         let why = "no group may be made, and the kernel counts no processes of root by themselves";
         return Err(Error::new(format!("--pids {most}"), why).hint(
-            "make the cgroup of this process one that may be written, or add --pids max for no limit",
+            "make the cgroup of this process one that may be written, or add --pids max: the limits of this process are the box's too",
         ));
     }
     Ok((if is_asked_for { group(limits) } else { None }, Some(most)))

@@ -150,6 +150,16 @@ fn a_process_outside_is_neither_seen_nor_killed_nor_read() {
 }
 
 #[test]
+fn the_callers_command_line_is_not_seen() {
+    let scene = Scene::new();
+    scene.rootfs("root");
+    for (options, shown) in [("", "box-run: init@"), ("--no-init", "busybox@cat@/proc/1/cmdline@")] {
+        let call = format!("box-run --root root --env TOKEN=secret {options} -- busybox cat /proc/1/cmdline");
+        assert_eq!(said(&scene, &format!("{call} | tr '\\0' @")), shown, "{options}");
+    }
+}
+
+#[test]
 fn an_abstract_socket_of_the_host_is_not_reached() {
     let scene = Scene::new();
     let listen = "perl -MSocket -e 'socket(S, AF_UNIX, SOCK_STREAM, 0); bind(S, pack(\"S a*\", AF_UNIX, \"\\0chainbox-test\")) or die; \

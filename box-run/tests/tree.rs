@@ -343,7 +343,7 @@ fn who_is_root_without_the_rights_of_root_has_a_box_too() {
         format!("ns-enter mnt -- bash -c '{read_only}; exec {caps} -- box-run --root root -- echo ran'");
     scene.script(&script).assert().code(125).stdout("").stderr(
         "box-run: --pids 1024: no group may be made, and the kernel counts no processes of root by themselves; \
-         make the cgroup of this process one that may be written, or add --pids max for no limit\n",
+         make the cgroup of this process one that may be written, or add --pids max: the limits of this process are the box's too\n",
     );
 }
 

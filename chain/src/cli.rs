@@ -141,7 +141,9 @@ pub fn text<'a>(what: &str, word: &'a OsStr) -> Result<&'a str> {
 macro_rules! main {
     ($tool:ty) => {
         #[unsafe(no_mangle)]
-        extern "C" fn main() -> std::ffi::c_int {
+        extern "C" fn main(count: std::ffi::c_int, words: *const *const std::ffi::c_char) -> std::ffi::c_int {
+            // SAFETY: they are what the C library calls this with.
+            unsafe { $crate::keep_words(count, words) };
             $crate::main::<$tool>().into()
         }
     };
@@ -248,6 +250,12 @@ pub fn print_bytes(bytes: &[u8]) -> Result<Ending> {
 pub fn json(value: &impl serde::Serialize) -> Result<String> {
     let line = serde_json::to_string(value).map_err(|error| Error::new("JSON", error.to_string()))?;
     Ok(line + "\n")
+}
+
+/// What this process is called where it is process 1 of others, to whom its command line tells what is the caller's:
+/// paths of the host, and what is in options.
+pub(crate) fn call_it_init() {
+    sys::start::rename(&format!("{}: init", TOOL.get().map_or("chainbox", String::as_str)));
 }
 
 /// The program that runs.

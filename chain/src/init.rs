@@ -8,6 +8,7 @@ use nix::{sched::CloneFlags, sys::prctl::set_dumpable};
 
 use crate::{
     channel::{self, Channel, Report, Word},
+    cli,
     error::{Doing, Result},
     next::{Inheritance, Next},
     signals::{Receiver, Signals},
@@ -29,6 +30,7 @@ pub(crate) fn run(
     channel::tell(outside, &Word::InitRuns);
     // NEXT could else open the pipe to the supervisor in /proc/1/fd; exec makes NEXT itself dumpable again.
     set_dumpable(false).doing(|| "keep others out of process 1".into())?;
+    cli::call_it_init();
     match sys::clone(CloneFlags::empty(), None).doing(|| "make a child".into())? {
         Side::Child => {
             drop(inside.reader);

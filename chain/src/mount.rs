@@ -13,7 +13,8 @@ use nix::{
     errno::Errno,
     libc,
     mount::{MntFlags, umount2},
-    unistd::{chdir, fchdir, pivot_root},
+    sched::CloneFlags,
+    unistd::{chdir, fchdir, geteuid, pivot_root},
 };
 use rustix::{
     fs::{AtFlags, CWD, Mode, OFlags, ResolveFlags, StatxFlags, open, openat2, statx},
@@ -33,6 +34,14 @@ use crate::{
 
 /// Who may mount something.
 pub const AS_ROOT: &str = "run as root, or behind ns-enter user,mnt --";
+
+/// What to do about the kernel's refusal to make `namespaces` that mounts are to be in: behind others, if a user
+/// namespace was not among them, which it may be that is refused.
+pub fn advice(namespaces: CloneFlags, errno: Errno, behind: &str) -> Option<String> {
+    let who = if geteuid().is_root() { "CAP_SYS_ADMIN is missing; run" } else { "run as root, or" };
+    let may_help = errno == Errno::EPERM && !namespaces.contains(CloneFlags::CLONE_NEWUSER);
+    may_help.then(|| format!("{who} behind ns-enter {behind} --"))
+}
 
 /// The attributes that every distribution mounts filesystems of the kernel's own with.
 pub const QUIET: MountAttrFlags = MountAttrFlags::MOUNT_ATTR_NOSUID

@@ -163,11 +163,48 @@ pub(crate) fn mount_setattr(tree: BorrowedFd, recursive: bool, attr: &libc::moun
 /// ours becomes one. NEXT must get what the caller had, as it does from env(1).
 pub(crate) mod start {
     use std::{
+        ffi::{CStr, c_char, c_int},
         os::fd::RawFd,
-        sync::atomic::{AtomicBool, Ordering},
+        ptr::null_mut,
+        sync::atomic::{AtomicBool, AtomicPtr, AtomicUsize, Ordering},
     };
 
     use nix::sys::signal::Signal;
+
+    static WORDS: AtomicPtr<u8> = AtomicPtr::new(null_mut());
+    static LENGTH: AtomicUsize = AtomicUsize::new(0);
+
+    /// Keeps where the words of the command line are: one after the other, as the kernel has put them there, and it
+    /// shows all from the first to the last in /proc/PID/cmdline.
+    ///
+    /// # Safety
+    ///
+    /// They are `main`'s own.
+    pub unsafe fn keep_words(count: c_int, words: *const *const c_char) {
+        let Some(last) = usize::try_from(count).ok().and_then(|count| count.checked_sub(1)) else { return };
+        // SAFETY: there are `count` of them, each a string that lives on.
+        let (first, last) = unsafe { (*words, CStr::from_ptr(*words.add(last))) };
+        let end = last.as_ptr().addr() + last.count_bytes() + 1;
+        WORDS.store(first.cast_mut().cast(), Ordering::Relaxed);
+        LENGTH.store(end.saturating_sub(first.addr()), Ordering::Relaxed);
+    }
+
+    /// Overwrites the words of the command line with this one, or its beginning. Nobody may ask for them any more.
+    pub(crate) fn rename(title: &str) {
+        let (words, length) = (WORDS.load(Ordering::Relaxed), LENGTH.load(Ordering::Relaxed));
+        if words.is_null() || length < 2 {
+            return;
+        }
+        // SAFETY: the stack's end is the process's own to write, and lives on. The process has one thread, which has made
+        // copies of what it needs.
+        let memory = unsafe { std::slice::from_raw_parts_mut(words, length) };
+        memory.fill(0);
+        let fits = title.len().min(length - 2);
+        memory[..fits].copy_from_slice(&title.as_bytes()[..fits]);
+        // Where the last byte is not 0 the kernel takes all for one string, which ends at the first 0 (get_mm_cmdline() of
+        // fs/proc/base.c); else it would show how long the words were.
+        memory[length - 1] = 1;
+    }
 
     static SIGPIPE_IGNORED: AtomicBool = AtomicBool::new(false);
     static CLOSED: [AtomicBool; 3] = [const { AtomicBool::new(false) }; 3];

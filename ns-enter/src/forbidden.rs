@@ -19,15 +19,26 @@ const SWITCHES: [(&str, &str); 2] = [
 /// What to do about the refusal to make `namespaces`, `words` being what was asked for.
 pub(crate) fn advice(namespaces: CloneFlags, words: &str, errno: Errno) -> Option<String> {
     match errno {
-        Errno::EPERM if namespaces.contains(CloneFlags::CLONE_NEWUSER) => Some(knob().unwrap_or_else(|| {
-            "the caller is in a chroot, a seccomp filter forbids it, or its ids are not mapped where it is".into()
-        })),
         Errno::EPERM if geteuid().is_root() => Some("CAP_SYS_ADMIN is missing; add user".into()),
         Errno::EPERM => Some(format!("run as root, or add user: ns-enter user,{words} -- ...")),
         Errno::ENOSPC => Some(limits(namespaces, read)),
         Errno::EINVAL => Some("this kernel does not have all of these kinds; see ls /proc/self/ns".into()),
         _ => None,
     }
+}
+
+/// What to do about the refusal of a user namespace.
+pub(crate) fn user() -> String {
+    knob().unwrap_or_else(|| {
+        let status = read("/proc/self/status").unwrap_or_default();
+        // SECCOMP_MODE_FILTER of prctl(2).
+        if status.lines().any(|line| line == "Seccomp:\t2") {
+            "the caller has a seccomp filter, which may forbid it; if that is a box's, it needs --seccomp none --proc-full"
+        } else {
+            "the caller is in a chroot, or its ids are not mapped where it is"
+        }
+        .into()
+    })
 }
 
 /// The refusal of a kind that is made apart from the others.

@@ -259,6 +259,10 @@ impl Link for NsEnter {
         if errno == Errno::ENOMEM && self.wants(Kind::Pid) && !self.has_new(Kind::Pid) {
             return Some("process 1 of the pid namespace has ended, so no other can start in it".into());
         }
+        // Whoever asked for what is made with it.
+        if errno == Errno::EPERM && self.new_at_birth().contains(CloneFlags::CLONE_NEWUSER) {
+            return Some(forbidden::user());
+        }
         // Another link asked for more, and its tool has no `user` to add.
         let is_alone = namespaces == self.new_at_birth();
         is_alone.then(|| forbidden::advice(namespaces, &self.asked.word().to_string_lossy(), errno)).flatten()

@@ -36,6 +36,15 @@ fn init_kills_what_the_command_leaves() {
 }
 
 #[test]
+fn init_tells_nothing_of_the_callers_command_line() {
+    let scene = Scene::new();
+    let look = "tr '\\0' '@' </proc/1/cmdline; echo; cat /proc/1/comm";
+    let whole =
+        scene.tool("ns-enter").args(["--init", "pid,mnt,uts=secret", "--", "sh", "-c", look]).assert();
+    whole.success().stdout("ns-enter: init@\nns-enter\n");
+}
+
+#[test]
 fn init_needs_a_new_pid_namespace() {
     let scene = Scene::new();
     let run =

@@ -30,7 +30,7 @@ use std::{ffi::OsString, path::PathBuf};
 
 use chain::{
     Doing, Launch, Link, Result,
-    mount::{AS_ROOT, attach, open_dir},
+    mount::{advice, attach, open_dir},
 };
 use nix::{errno::Errno, sched::CloneFlags};
 
@@ -134,7 +134,7 @@ impl Link for OvlMount {
         self.mount(Until::NextEnds)
     }
 
-    fn advice(&self, _namespaces: CloneFlags, errno: Errno) -> Option<String> {
-        (errno == Errno::EPERM).then(|| AS_ROOT.into())
+    fn advice(&self, namespaces: CloneFlags, errno: Errno) -> Option<String> {
+        advice(namespaces, errno, "user,mnt")
     }
 }

@@ -15,7 +15,7 @@ use std::{
 
 use chain::{
     Doing, Error, Launch, Link, Result,
-    mount::{AS_ROOT, Filesystem, MountAttrFlags, QUIET, attach, copy_tree, make_read_only, open_dir, pivot},
+    mount::{Filesystem, MountAttrFlags, QUIET, advice, attach, copy_tree, make_read_only, open_dir, pivot},
 };
 use nix::{errno::Errno, sched::CloneFlags, unistd::chdir};
 use rustix::{
@@ -92,8 +92,8 @@ impl Link for Whole {
         }
     }
 
-    fn advice(&self, _namespaces: CloneFlags, errno: Errno) -> Option<String> {
-        (errno == Errno::EPERM).then(|| AS_ROOT.into())
+    fn advice(&self, namespaces: CloneFlags, errno: Errno) -> Option<String> {
+        advice(namespaces, errno, "user,mnt")
     }
 
     fn enter(&mut self) -> Result<()> {

@@ -37,7 +37,7 @@ use std::{ffi::OsString, fs, path::PathBuf};
 
 use chain::{
     Doing, Error, Launch, Link, Propagation, Result,
-    mount::{Attributes, open_dir},
+    mount::{Attributes, advice, open_dir},
 };
 use clap::ValueEnum;
 use nix::{
@@ -146,8 +146,8 @@ impl Link for RootEnter {
         Ok(())
     }
 
-    fn advice(&self, _namespaces: CloneFlags, errno: Errno) -> Option<String> {
-        (errno == Errno::EPERM).then(|| "run as root, or behind ns-enter user,mnt,pid --".into())
+    fn advice(&self, namespaces: CloneFlags, errno: Errno) -> Option<String> {
+        advice(namespaces, errno, "user,mnt,pid")
     }
 
     fn before_birth(&mut self) -> Result<()> {
