@@ -3,6 +3,7 @@
 use std::{env, fs, path::Path};
 
 use chain::{Doing, Error, Result};
+use rustix::process::getpriority_process;
 
 use crate::{
     links::PIDS,
@@ -64,6 +65,7 @@ impl Preset {
     /// Those in this working directory, where these modes were said besides.
     pub(crate) fn words_here(self, said: &Modes) -> Result<Vec<&'static str>> {
         let mut words = self.words();
+        words.retain(|word| !gives_more_than_the_caller_has(word));
         if !words.contains(&RW) {
             return Ok(words);
         }
@@ -83,6 +85,18 @@ impl Preset {
         }
         Ok(words)
     }
+}
+
+/// Whether a word would raise the priority, or lower how soon the process is killed: who has called a box with less
+/// has meant that, and only root may.
+fn gives_more_than_the_caller_has(word: &str) -> bool {
+    let value = |option: &str| word.strip_prefix(option)?.parse::<i32>().ok();
+    let (nice, oom) = (value("--nice="), value("--oom="));
+    let has_more_oom = |own: i32| oom.is_some_and(|oom| oom < own);
+    nice.is_some_and(|nice| getpriority_process(None).is_ok_and(|own| nice < own))
+        || oom.is_some()
+            && fs::read_to_string("/proc/self/oom_score_adj")
+                .is_ok_and(|own| own.trim().parse().is_ok_and(has_more_oom))
 }
 
 /// Keeps what git runs, outside and as the user, as it is, unless it is named. A `.git` that is a file has none of it.

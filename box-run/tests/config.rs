@@ -103,6 +103,35 @@ fn each_preset_is_a_list_of_options_and_makes_a_box() {
 }
 
 #[test]
+fn a_preset_gives_no_more_than_the_caller_has() {
+    let scene = Scene::new();
+    let look = "sh -c 'nice; cat /proc/self/oom_score_adj'";
+    let run = |own: &str, options: &str| {
+        let script = format!(
+            "echo 200 >/proc/self/oom_score_adj; exec nice -n {own} box-run --chdir / {options} -- {look}"
+        );
+        let mut seen = Vec::new();
+        for mut command in [scene.script(&script), scene.script_as_user(&script)] {
+            let output = command.output().expect("bash");
+            seen.push(String::from_utf8_lossy(&output.stdout).replace('\n', " "));
+            seen.push(String::from_utf8_lossy(&output.stderr).into_owned());
+        }
+        seen
+    };
+    for (own, options, seen) in [
+        ("3", "--preset build --rw /srv", "5 200 "),
+        ("10", "--preset build --rw /srv", "10 200 "),
+        ("10", "--preset agent --rw /srv --nice 12", "12 200 "),
+        ("10", "--preset service", "10 200 "),
+        ("10", "--preset service --oom 300", "10 300 "),
+    ] {
+        assert_eq!(run(own, options), [seen, "", seen, ""], "{own} {options}");
+    }
+    let refused = "box-run: priv-drop: nice 5: Permission denied; the caller's is 10, and only root may lower it; take 10 or more\n";
+    assert_eq!(run("10", "--preset build --rw /srv --nice 5")[3], refused);
+}
+
+#[test]
 fn a_preset_that_limits_processes_alone_needs_no_group() {
     let scene = Scene::new();
     scene.rootfs("root");
@@ -114,9 +143,9 @@ fn a_preset_that_limits_processes_alone_needs_no_group() {
         String::from_utf8_lossy(&output.stdout).into_owned() + &String::from_utf8_lossy(&output.stderr)
     };
     for (options, seen) in [
-        ("--chdir / --preset agent --rw bin --nice 19", "512\n"),
-        ("--chdir / --preset build --rw bin --nice 19", "4096\n"),
-        ("--chdir / --preset agent --rw bin --nice 19 --rlimit nproc=40", "40\n"),
+        ("--chdir / --preset agent --rw bin", "512\n"),
+        ("--chdir / --preset build --rw bin", "4096\n"),
+        ("--chdir / --preset agent --rw bin --rlimit nproc=40", "40\n"),
         (
             "--preset grader --root root",
             "box-run: --preset grader: it needs a group for mem=256M cpu=1, and none may be made; run as root, or in a \

@@ -101,7 +101,7 @@ fn the_printed_chain_of_an_ordinary_user_makes_the_same_box() {
         "--chdir / --oom 100 --nice 19",
         "--chdir / --ns uts=web",
         "--chdir / --over /opt",
-        "--chdir / --preset agent --rw /srv --nice 19",
+        "--chdir / --preset agent --rw /srv",
         "--chdir / --preset service",
     ] {
         let outputs = both_ways_as_user(&scene, options, LOOK);

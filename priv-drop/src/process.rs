@@ -12,7 +12,7 @@ use nix::{
     },
     unistd::{getpgrp, getpid, setsid},
 };
-use rustix::process::setpriority_process;
+use rustix::process::{getpriority_process, setpriority_process};
 
 use crate::Settings;
 
@@ -51,9 +51,11 @@ pub(crate) fn leads_a_group() -> bool {
 /// Sets what is asked for of all these.
 pub(crate) fn set_all(settings: &Settings) -> Result<()> {
     if let Some(Nice(value)) = settings.nice {
-        setpriority_process(None, value.into())
-            .doing(|| format!("nice {value}"))
-            .remedy(Errno::EACCES, "only root may lower it, or raise --rlimit nice first")?;
+        setpriority_process(None, value.into()).doing(|| format!("nice {value}")).map_err(|error| {
+            let own = getpriority_process(None).unwrap_or_default();
+            let hint = format!("the caller's is {own}, and only root may lower it; take {own} or more");
+            error.hint(hint)
+        })?;
     }
     if let Some(value) = settings.oom {
         set_oom_score_adj(value)?;

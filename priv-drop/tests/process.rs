@@ -63,6 +63,16 @@ fn priority_and_oom_score_are_as_asked() {
 }
 
 #[test]
+fn an_ordinary_user_is_told_that_it_cannot_lower_its_nice_value() {
+    let scene = Scene::new();
+    let call = |value| format!("renice -n 10 $$ >/dev/null; exec priv-drop --nice {value} -- nice");
+    scene.script_as_user(&call(12)).assert().success().stdout("12\n");
+    scene.script_as_user(&call(5)).assert().code(125).stdout("").stderr(
+        "priv-drop: nice 5: Permission denied; the caller's is 10, and only root may lower it; take 10 or more\n",
+    );
+}
+
+#[test]
 fn an_ordinary_user_is_told_that_it_cannot_lower_its_oom_score() {
     let scene = Scene::new();
     scene
@@ -141,4 +151,22 @@ fn only_named_descriptors_reach_the_command() {
     let scene = Scene::new();
     let script = "exec 7</dev/null 8</dev/null; priv-drop --keep-fd 7 -- busybox ls /proc/self/fd";
     scene.script(script).assert().success().stdout("0\n1\n2\n3\n7\n");
+}
+
+#[test]
+fn a_new_keyring_has_none_of_the_callers_keys() {
+    let scene = Scene::new();
+    // add_key(2) and KEYCTL_SEARCH of keyctl(2), in the session keyring (-3).
+    let add = "perl -e 'syscall(248, my $t = \"user\", my $n = \"ours\", my $s = \"x\", 1, -3) > 0 or die $!; exec @ARGV' --";
+    let look = "perl -e 'print syscall(250, 10, -3, my $t = \"user\", my $n = \"ours\", 0) > 0 ? \"found\" : \"none\"'";
+    // In a session keyring of this test.
+    let with = |option: &str| {
+        format!(
+            "perl -e 'syscall(250, 1, 0) > 0 or die $!; exec @ARGV' -- {add} priv-drop {option} -- {look}"
+        )
+    };
+    for (option, seen) in [("", "found"), ("--new-keyring", "none")] {
+        scene.script(&with(option)).assert().success().stdout(seen);
+        scene.script_as_user(&with(option)).assert().success().stdout(seen);
+    }
 }
