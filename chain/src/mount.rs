@@ -230,7 +230,7 @@ pub fn open_dir(path: &Path) -> rustix::io::Result<OwnedFd> {
     open(path, OFlags::PATH | OFlags::DIRECTORY | OFlags::CLOEXEC, Mode::empty())
 }
 
-/// Whether the open directory is the root of a mount (statx(2), STATX_ATTR_MOUNT_ROOT, Linux 5.8).
+/// Whether the open directory or file is the root of a mount (statx(2), STATX_ATTR_MOUNT_ROOT, Linux 5.8).
 pub fn is_mount_root(dir: impl AsFd) -> bool {
     const MOUNT_ROOT: u64 = 0x2000;
     let found = statx(dir.as_fd(), "", AtFlags::EMPTY_PATH, StatxFlags::empty());

@@ -231,6 +231,20 @@ fn net_files_are_the_hosts_whatever_is_at_their_places() {
 }
 
 #[test]
+fn a_net_file_that_is_mounted_changes_as_it_does_outside() {
+    let scene = Scene::new();
+    scene.rootfs("root");
+    scene.tree(".", &[("hosts", "before\n")]);
+    let mut run = scene.script(
+        r#"mkfifo go; exec ns-enter mnt -- bash -c 'mount --bind hosts /etc/hosts
+           exec 3< <(exec root-enter --net-files root -- sh -c "
+               cat /etc/hosts; read -r go; cat /etc/hosts; (echo x >/etc/hosts) 2>/dev/null || echo read-only" <go)
+           exec 4>go; read -r <&3; echo "$REPLY"; echo after >hosts; echo >&4; cat <&3; cat hosts'"#,
+    );
+    run.assert().success().stderr("").stdout("before\nafter\nread-only\nafter\n");
+}
+
+#[test]
 fn the_command_begins_with_the_umask_and_the_directory_that_were_asked_for() {
     let scene = Scene::new();
     scene.rootfs("root");
