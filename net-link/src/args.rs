@@ -62,6 +62,9 @@ pub struct Place {
     /// Be in the LAN of this name, which is there as long as a box is in it
     #[arg(long, value_name = "NAME")]
     pub lan: Option<Name>,
+    /// Leave /etc/hosts as it is; without this, the boxes of the LAN that have names are in it
+    #[arg(long, requires = "lan")]
+    pub no_hosts: bool,
     /// Change the link at the times that this file says, in lines such as: at 2s loss=50%
     #[arg(long, value_name = "FILE")]
     pub script: Option<PathBuf>,
@@ -83,6 +86,7 @@ impl Place {
         if let Some(lan) = &self.lan {
             words.extend(["--lan".into(), lan.0.clone().into()]);
         }
+        words.extend(self.no_hosts.then(|| "--no-hosts".into()));
         for (option, file) in [("--script", &self.script), ("--pcap", &self.pcap), ("--report", &self.report)]
         {
             words.extend(file.iter().flat_map(|file| [option.into(), file.into()]));

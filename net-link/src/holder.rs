@@ -23,6 +23,7 @@ use rustix::{
 
 use crate::{
     frame,
+    hosts::{self, Hosts},
     interface::{Route, set_carrier},
     lan::{is_ours, peer},
     lane::Nanos,
@@ -123,6 +124,7 @@ pub(crate) struct Holder {
     clients: BTreeMap<u32, Client>,
     next_client: u32,
     switch: Switch<Wire>,
+    hosts: Hosts,
 }
 
 fn now() -> Nanos {
@@ -152,6 +154,7 @@ impl Holder {
             clients: BTreeMap::new(),
             next_client: 0,
             switch: Switch::new(),
+            hosts: Hosts::default(),
         };
         holder.add_client(first, pid)?;
         Ok(holder)
@@ -260,7 +263,7 @@ impl Holder {
     fn drop_client(&mut self, number: u32) {
         let Some(client) = self.clients.remove(&number) else { return };
         for id in &client.links {
-            self.switch.remove(*id);
+            self.remove(*id);
         }
         if self.clients.is_empty() {
             // Who is about to come finds nobody here, and begins a LAN anew.
@@ -298,9 +301,9 @@ impl Holder {
     fn answer(&mut self, number: u32, ask: Ask, descriptors: Vec<OwnedFd>) -> Result<Vec<Answer>> {
         match ask {
             Ask::Hello => Ok(vec![Answer::Done]),
-            Ask::Join { words, steps, is_host, has_control } => {
-                let wire = wire(descriptors, has_control)?;
-                self.join(number, wire, &words, &steps, is_host).map(|answer| vec![answer])
+            Ask::Join { words, steps, is_host, has_control, has_hosts } => {
+                let (wire, copy) = wire(descriptors, has_control, has_hosts)?;
+                self.join(number, wire, copy, &words, &steps, is_host).map(|answer| vec![answer])
             }
             Ask::Change { of, words } => self.change(of.as_deref(), &words).map(|()| vec![Answer::Done]),
             Ask::Members => Ok(self.members(|_| true)),
@@ -309,7 +312,7 @@ impl Holder {
                 let links = links.unwrap_or_default();
                 let answers = self.members(|id| links.contains(&id));
                 for id in links {
-                    self.switch.remove(id);
+                    self.remove(id);
                 }
                 Ok(answers)
             }
@@ -320,6 +323,7 @@ impl Holder {
         &mut self,
         number: u32,
         wire: Wire,
+        copy: Option<hosts::Copy>,
         words: &[String],
         steps: &[(u64, Vec<String>)],
         is_host: bool,
@@ -352,15 +356,25 @@ impl Holder {
         let seed = seed.map_or_else(drawn, Ok)?;
         let nets = who.nets.iter().map(Net::to_string).collect();
         let frames = wire.frames.as_raw_fd();
-        let id = self.switch.add(who, wire, condition, seed, steps, now());
+        let id = self.switch.add(who.clone(), wire, condition, seed, steps, now());
         // SAFETY: the switch has it, which keeps it open until the link is removed.
         let frames = unsafe { BorrowedFd::borrow_raw(frames) };
-        epoll::add(&self.epoll, frames, Source::Link(id).data(), EventFlags::IN)
-            .doing(|| "join the LAN".into())?;
+        let listens = epoll::add(&self.epoll, frames, Source::Link(id).data(), EventFlags::IN)
+            .doing(|| "join the LAN".into());
+        let told = self.hosts.add(id, &who, copy).doing(|| "tell the box the names of the others".into());
+        if let Err(error) = listens.and(told) {
+            self.remove(id);
+            return Err(error);
+        }
         if let Some(client) = self.clients.get_mut(&number) {
             client.links.push(id);
         }
         Ok(Answer::Joined { nets })
+    }
+
+    fn remove(&mut self, id: Id) {
+        self.switch.remove(id);
+        self.hosts.remove(id);
     }
 
     /// Two boxes with one name or address would take each other's packets.
@@ -439,14 +453,19 @@ impl Holder {
 }
 
 /// What the descriptors of a box are.
-fn wire(descriptors: Vec<OwnedFd>, has_control: bool) -> Result<Wire> {
+fn wire(
+    descriptors: Vec<OwnedFd>,
+    has_control: bool,
+    has_hosts: bool,
+) -> Result<(Wire, Option<hosts::Copy>)> {
     let mut descriptors = descriptors.into_iter();
     let frames = descriptors.next().ok_or_else(|| Error::new("join the LAN", "no interface"))?;
     rustix::io::ioctl_fionbio(&frames, true).map_err(|_| Error::new("join the LAN", "no interface"))?;
     let control = if has_control { descriptors.next().map(Route::from_descriptor) } else { None };
+    let copy = if has_hosts { descriptors.next().map(hosts::Copy::new).transpose()? } else { None };
     let pcap = descriptors.next().map(|file| Pcap::new(File::from(file))).transpose();
     let (pcap, pcap_error) = pcap.map_or_else(|error| (None, Some(error.to_string())), |pcap| (pcap, None));
-    Ok(Wire { frames, control, pcap, pcap_error })
+    Ok((Wire { frames, control, pcap, pcap_error }, copy))
 }
 
 fn refused(error: &Error) -> Answer {

@@ -10,14 +10,17 @@
 //! | `lane.rs` | what becomes of the packets of one direction |
 //! | `switch.rs`, `frame.rs` | the way of a frame through a LAN |
 //! | `holder.rs` | the process that has all the other ends |
+//! | `hosts.rs`, `etc.rs` | the names of boxes, as each box sees them |
 //! | `lan.rs`, `message.rs` | how it is found, begun and spoken to |
 //! | `interface.rs` | TAP devices, addresses and routes |
 //! | `pcap.rs`, `account.rs` | what is told |
 
 mod account;
 mod args;
+mod etc;
 mod frame;
 mod holder;
+mod hosts;
 mod interface;
 mod lan;
 mod lane;
@@ -67,6 +70,8 @@ pub struct NetLink {
     words: Vec<Word>,
     steps: Vec<Step>,
     pcap: Option<File>,
+    /// The caller's /etc/hosts, if the box is to have one of its own.
+    hosts: Option<Vec<u8>>,
     report: Option<ReportFile>,
     connection: Option<Connection>,
     /// The child has its link, and nothing more is asked until NEXT has ended.
@@ -93,6 +98,7 @@ impl NetLink {
             words,
             steps: Vec::new(),
             pcap: None,
+            hosts: None,
             report: None,
             connection: None,
             is_entered: false,
@@ -121,12 +127,17 @@ impl NetLink {
         })
     }
 
+    /// Whether the box has a /etc/hosts of its own.
+    fn tells_names(&self) -> bool {
+        self.place.lan.is_some() && !self.place.no_hosts
+    }
+
     fn connection(&self) -> Result<&Connection> {
         self.connection.as_ref().ok_or_else(|| Error::new("join the LAN", "it has ended"))
     }
 
     /// Gives the holder an interface; the answer is the addresses that it is to have.
-    fn join(&self, end: &End, words: &[Word], is_host: bool) -> Result<Vec<Net>> {
+    fn join(&self, end: &End, words: &[Word], is_host: bool, hosts: Option<&File>) -> Result<Vec<Net>> {
         let text = |words: &[Word]| words.iter().map(Word::to_string).collect::<Vec<_>>();
         let nanos = |step: &Step| u64::try_from(step.after.as_nanos()).unwrap_or(u64::MAX);
         let steps = if is_host { &[][..] } else { &self.steps };
@@ -135,11 +146,12 @@ impl NetLink {
             steps: steps.iter().map(|step| (nanos(step), text(&step.words))).collect(),
             is_host,
             has_control: end.control.is_some(),
+            has_hosts: hosts.is_some(),
         };
         let pcap = self.pcap.as_ref().filter(|_| !is_host).map(AsFd::as_fd);
         let control = end.control.as_ref().map(AsFd::as_fd);
         let descriptors: Vec<BorrowedFd> =
-            [Some(end.frames.as_fd()), control, pcap].into_iter().flatten().collect();
+            [Some(end.frames.as_fd()), control, hosts.map(AsFd::as_fd), pcap].into_iter().flatten().collect();
         match self.connection()?.ask(&ask, &descriptors)? {
             Answer::Joined { nets } => nets
                 .iter()
@@ -172,7 +184,7 @@ impl NetLink {
             }
         }
         let words: Vec<_> = host.iter().copied().map(Word::Ip).collect();
-        self.join(&end, &words, true)?;
+        self.join(&end, &words, true, None)?;
         let route = Route::open()?;
         set_up(&route, &end.name, &host, self.mtu())
     }
@@ -212,6 +224,10 @@ impl Link for NetLink {
         if !words.is_empty() {
             steps.push(format!("give it and its link {}", words.join(" ")));
         }
+        if self.tells_names() {
+            steps.push("make a new mnt namespace".into());
+            steps.push(format!("show {} with the names of the LAN's boxes in it", etc::HOSTS));
+        }
         for step in &self.steps {
             let words: Vec<_> = step.words.iter().map(Word::to_string).collect();
             steps.push(format!("after {} change the link: {}", chain::Span(step.after), words.join(" ")));
@@ -238,6 +254,14 @@ impl Link for NetLink {
             return Err(Error::new(word.to_string(), "nobody else is there").hint("add --lan LAN"));
         }
         launch.namespaces |= CloneFlags::CLONE_NEWNET;
+        if self.tells_names() {
+            launch.namespaces |= CloneFlags::CLONE_NEWNS;
+            let text = etc::read(etc::HOSTS).remedy(
+                Errno::ENOENT,
+                "the names of boxes are told there; make an empty one, or add --no-hosts",
+            )?;
+            self.hosts = Some(hosts::padded(text));
+        }
         // Till then it is the child that speaks to the holder.
         launch.act_before_next();
         Ok(())
@@ -261,7 +285,8 @@ impl Link for NetLink {
         chain::set_loopback_up()?;
         let route = Route::open()?;
         let words: Vec<_> = self.words.iter().chain(&self.given).cloned().collect();
-        let nets = self.join(&end, &words, false)?;
+        let hosts = self.hosts.as_deref().map(|text| etc::show(etc::HOSTS, text)).transpose()?;
+        let nets = self.join(&end, &words, false, hosts.as_ref())?;
         set_up(&route, &end.name, &nets, self.mtu())?;
         self.gateways().try_for_each(|gateway| route.add_gateway(&end.name, gateway))
     }

@@ -20,8 +20,8 @@ use crate::switch::Passed;
 pub(crate) enum Ask {
     /// To be known, so that the LAN stays.
     Hello,
-    /// For a link. The descriptors: where its frames are; with `has_control` what controls the carrier; and, if
-    /// there is another one, a file for frames.
+    /// For a link. The descriptors: where its frames are; with `has_control` what controls the carrier; with
+    /// `has_hosts` the box's /etc/hosts; and, if there is another one, a file for frames.
     Join {
         /// Settings as they are typed.
         words: Vec<String>,
@@ -30,6 +30,7 @@ pub(crate) enum Ask {
         /// Where the link is the host's side of another one, which has the settings.
         is_host: bool,
         has_control: bool,
+        has_hosts: bool,
     },
     /// For another condition, of one box or of all.
     Change { of: Option<String>, words: Vec<String> },
@@ -72,7 +73,7 @@ pub(crate) struct Member {
 
 /// The largest message; one with a long script is the longest.
 const MOST: usize = 128 << 10;
-const MOST_DESCRIPTORS: usize = 3;
+const MOST_DESCRIPTORS: usize = 4;
 
 /// Sends one.
 pub(crate) fn send(

@@ -41,7 +41,8 @@ impl Who {
     /// Whether the box is called so.
     pub(crate) fn is(&self, name: &str) -> bool {
         let has = |address: IpAddr| self.nets.iter().any(|net| net.address == address);
-        self.name.as_deref() == Some(name) || name.parse().is_ok_and(has)
+        // Names are the same in capitals, as resolvers have it.
+        self.name.as_ref().is_some_and(|own| own.eq_ignore_ascii_case(name)) || name.parse().is_ok_and(has)
     }
 
     /// What it is called: its name, else its first address.

@@ -194,7 +194,12 @@ impl FromStr for Word {
                 Some(bytes @ 68..=65_521) => Ok(Self::Mtu(u32::try_from(bytes).unwrap_or(u32::MAX))),
                 _ => Err("not the size of a packet; it is from 68 to 65521 bytes".into()),
             },
-            ("name", Some(value)) => value.parse().map(Self::Name),
+            ("name", Some(value)) => match value.parse() {
+                Ok(Name(name)) if name.eq_ignore_ascii_case("localhost") => {
+                    Err("each box calls itself so; choose another name".into())
+                }
+                parsed => parsed.map(Self::Name),
+            },
             (name, None) if OTHERS.contains(&name) && name != "heal" => {
                 Err(format!("no value; write {name}=VALUE"))
             }
@@ -404,6 +409,7 @@ mod tests {
             "name=",
             "name=-a",
             "name=a b",
+            "name=Localhost",
             "seed=x",
             "partition=",
             "partition=a,a",

@@ -178,6 +178,8 @@ fn a_dry_run_says_what_would_be_done_and_does_nothing() {
         "net-link: make a new net namespace, with its loopback interface up\n\
          net-link: make an interface eth0 in it, which leads to the LAN lab, which is begun if it is not there\n\
          net-link: give it and its link loss=5%\n\
+         net-link: make a new mnt namespace\n\
+         net-link: show /etc/hosts with the names of the LAN's boxes in it\n\
          net-link: after 2s change the link: loss=50%\n\
          run true\n",
     );

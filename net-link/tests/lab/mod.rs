@@ -74,6 +74,14 @@ impl Lab {
         self.scene.tree(".", &[(name, text)]);
     }
 
+    /// A root filesystem of busybox, in which mount points can be made.
+    pub(crate) fn rootfs(&self, name: &str) {
+        let root = self.scene.rootfs(name);
+        for dir in ["", "etc", "dev", "proc"] {
+            chown(root.join(dir), Some(ORDINARY_USER), Some(ORDINARY_USER)).expect("chown");
+        }
+    }
+
     /// A script, which has ended.
     pub(crate) fn script(&self, text: &str) -> Assert {
         match self.maker {
