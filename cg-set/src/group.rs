@@ -16,9 +16,10 @@ use nix::errno::Errno;
 
 use crate::{
     dead::{self, Claim},
+    gather,
     hierarchy::{self, CORE, Hierarchies, Version},
     limits::{self, DELEGATE, put, read_text},
-    room::{self, HOME, Who},
+    room::{self, Who},
     turn::{self, Turn},
     usage::MEASURED,
     v1,
@@ -31,8 +32,6 @@ pub(crate) const FREEZER: &str = "freezer";
 pub(crate) const FREEZER_STATE: &str = "freezer.state";
 /// What a group of v2 shares out to those below it.
 const SHARED: &str = "cgroup.subtree_control";
-/// How often processes are looked for that were born while others moved.
-const LOOKS: u32 = 1000;
 /// How long the kernel is waited for to let go of a group whose last process has ended.
 const LET_GO_TIME: Duration = Duration::from_secs(1);
 /// Other groups of our name that are passed over: of other pid namespaces, of killed cg-sets.
@@ -372,40 +371,22 @@ impl Group {
     }
 
     /// Moves the processes that are in one of the group's directories, or below it, into the others too, so that what is
-    /// set there holds for them: a directory may have been made later than they came. Each that is born while others move
-    /// is found by the next look.
+    /// set there holds for them: a directory may have been made later than they came.
     pub(crate) fn gather(&self) -> Result<()> {
         let places = self.places();
         if places.len() < 2 {
             return Ok(());
         }
-        let doing = || format!("move the processes of the group {self}");
-        for _ in 0..LOOKS {
+        gather::move_all(&format!("move the processes of the group {self}"), || {
             let found: Vec<BTreeSet<_>> =
                 places.iter().map(|dir| processes_in_all(tree(dir)).into_iter().collect()).collect();
             let all: BTreeSet<i32> = found.iter().flatten().copied().collect();
             let lacking = places
                 .iter()
                 .zip(&found)
-                .flat_map(|(dir, has)| all.difference(has).map(move |pid| (dir, pid)));
-            let lacking: Vec<_> = lacking.collect();
-            if lacking.is_empty() {
-                return Ok(());
-            }
-            for (dir, pid) in lacking {
-                if *pid == 0 {
-                    return Err(Error::new(doing(), "it has processes of another pid namespace"));
-                }
-                match put(&dir.join("cgroup.procs"), &pid.to_string()) {
-                    // It has ended.
-                    Err(error) if error.raw_os_error() == Some(Errno::ESRCH as i32) => {}
-                    moved => {
-                        moved.doing(|| format!("move process {pid} of the group into {}", dir.display()))?;
-                    }
-                }
-            }
-        }
-        Err(Error::new(doing(), "it gets new ones all the time"))
+                .flat_map(|(dir, has)| all.difference(has).map(|pid| (dir.clone(), *pid)));
+            Ok(lacking.collect())
+        })
     }
 
     /// Moves running processes in, with all their threads: each, or none.
@@ -559,7 +540,7 @@ fn share_no_more(dir: &Path) -> io::Result<()> {
 
 /// Whether no group is below but the one whose processes had to make room.
 fn has_only_home(dir: &Path) -> bool {
-    tree(dir).iter().skip(1).all(|below| below.strip_prefix(dir).is_ok_and(|below| below.starts_with(HOME)))
+    tree(dir).iter().skip(1).all(|below| below.strip_prefix(dir).is_ok_and(room::is_made_by_us))
 }
 
 /// Whether it is a usual group of v2, and not the one at the root nor one of threads.
@@ -582,7 +563,8 @@ fn processes_in_all(dirs: impl IntoIterator<Item = PathBuf>) -> Vec<i32> {
     pids.into_iter().collect()
 }
 
-fn processes_in(dir: &Path) -> Vec<i32> {
+/// The processes in a directory; 0 is one of a pid namespace that cannot be seen from here.
+pub(crate) fn processes_in(dir: &Path) -> Vec<i32> {
     let list = read_text(dir, "cgroup.procs").unwrap_or_default();
     list.lines().filter_map(|line| line.parse().ok()).collect()
 }

@@ -8,6 +8,7 @@ mod dead;
 mod device;
 mod devices;
 mod each;
+mod gather;
 mod group;
 mod hierarchy;
 mod hits;
@@ -59,7 +60,7 @@ use rustix::fs::{Access, AtFlags, CWD, accessat};
 use alarm::Alarm;
 use group::Group;
 use hierarchy::{Hierarchies, Version};
-use room::Who;
+use room::{Helper, Who};
 use undo::Undo;
 use usage::{MEASURED, Used};
 
@@ -106,6 +107,7 @@ pub struct CgSet {
     doors: Vec<File>,
     before: hits::Before,
     alarm: Option<Alarm>,
+    helper: Option<Helper>,
     account: Account,
     open: report::Open,
     used_before: Used,
@@ -128,6 +130,7 @@ impl CgSet {
             doors: Vec::new(),
             before: hits::Before::default(),
             alarm: None,
+            helper: None,
             account: Account::default(),
             open: report::Open::default(),
             used_before: Used::default(),
@@ -159,6 +162,14 @@ impl CgSet {
     pub fn told(mut self, account: Account) -> Self {
         self.account = account;
         self
+    }
+
+    /// Listens to those in the group who need room there, where it has to be made.
+    fn listen(&self) -> Option<Helper> {
+        let has_controllers = self.hierarchies.as_ref()?.all().any(|(_, version, _)| version == Version::V2);
+        // In a transient group all are the command's.
+        let who = if self.name.is_none() { Who::All } else { self.moving };
+        self.group.v2().filter(|_| has_controllers).and_then(|dir| Helper::new(dir, who))
     }
 
     /// Takes back what a named group got for a NEXT that did not run, but for what others have set since, or count on.
@@ -326,6 +337,7 @@ impl Link for CgSet {
     }
 
     fn meanwhile(&mut self) {
+        self.helper = self.listen();
         self.before.open_log(&self.group);
         // Beside a thousand others it takes as long as a box.
         if let Some(hierarchies) = &self.hierarchies {
@@ -344,6 +356,12 @@ impl Link for CgSet {
                 self.group.kill_all()
             }
             _ => Ok(()),
+        }
+    }
+
+    fn called(&mut self) {
+        if let Some(helper) = &self.helper {
+            helper.help();
         }
     }
 

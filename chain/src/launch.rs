@@ -157,19 +157,20 @@ impl Plan {
         self.wait(child)
     }
 
-    /// Waits for the end of NEXT, and lets the links whose alarm goes off do what they have to.
+    /// Waits for the end of NEXT, and lets the links that are called, or whose alarm goes off, do what they have to.
     fn wait(&mut self, child: &mut Child) -> Result<Ending> {
         loop {
-            let Some(at) = self.links.iter().position(|link| link.alarm().is_some()) else {
-                return child.wait();
-            };
-            let alarm = self.links[at].alarm().map(|fd| (fd, PollFlags::POLLIN));
-            if let Event::Ended(ending) = child.next_event(alarm)? {
-                return Ok(ending);
-            }
-            let link = &mut self.links[at];
-            if let Err(error) = link.alarmed() {
-                cli::complain(link.name(), &error);
+            let alarm = self.links.iter().position(|link| link.alarm().is_some());
+            let fd = alarm.and_then(|at| self.links[at].alarm());
+            match child.next_event(fd.map(|fd| (fd, PollFlags::POLLIN)))? {
+                Event::Ended(ending) => return Ok(ending),
+                Event::Called => self.links.iter_mut().for_each(|link| link.called()),
+                Event::Ready | Event::Able => {
+                    let Some(link) = alarm.map(|at| &mut self.links[at]) else { continue };
+                    if let Err(error) = link.alarmed() {
+                        cli::complain(link.name(), &error);
+                    }
+                }
             }
         }
     }

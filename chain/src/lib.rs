@@ -73,4 +73,6 @@ pub use report::ReportFile;
 pub use signals::{die_of, proc_is_ours, undisturbed};
 pub use size::{Limit, Size};
 pub use span::Span;
-pub use sys::{close_all_but, exit_now, in_user_namespace, start::keep_words, take_fd};
+pub use sys::{
+    call_when_something_is_made, close_all_but, exit_now, in_user_namespace, start::keep_words, take_fd,
+};

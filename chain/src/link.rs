@@ -94,6 +94,10 @@ pub trait Link {
         Ok(())
     }
 
+    /// In the supervisor, while NEXT runs, when the kernel has sent it SIGIO: what it does who has asked for that, as with
+    /// [`crate::call_when_something_is_made`].
+    fn called(&mut self) {}
+
     /// What to do about the kernel's refusal to make `namespaces`, if the link knows.
     fn advice(&self, _namespaces: CloneFlags, _errno: Errno) -> Option<String> {
         None

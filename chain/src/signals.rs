@@ -85,6 +85,11 @@ pub fn undisturbed<T>(work: impl FnOnce() -> Result<T>) -> Result<T> {
     done
 }
 
+/// Whether it is what the kernel sends to who has asked to be told of something (fcntl(2), F_NOTIFY).
+pub(crate) fn is_call(info: &siginfo) -> bool {
+    info.ssi_signo == Signal::SIGIO as u32 && info.ssi_code == libc::SI_KERNEL
+}
+
 /// What the supervisor has to do about a signal that it was sent.
 #[derive(Debug, PartialEq, Eq)]
 pub(crate) enum Reaction {

@@ -59,6 +59,8 @@ pub(crate) enum Event {
     Ready,
     /// The descriptor that was asked about can be read from or written to.
     Able,
+    /// While NEXT runs: the kernel has sent what somebody here asked for.
+    Called,
     /// NEXT ended.
     Ended(Ending),
 }
@@ -192,9 +194,12 @@ impl<'a> Child<'a> {
             }
             self.end_in_time();
             if ready.signals {
-                self.react()?;
+                let called = self.react()?;
                 if let Some(ending) = self.look()? {
                     return self.conclude(ending);
+                }
+                if called && self.released {
+                    return Ok(Event::Called);
                 }
             }
         }
@@ -248,12 +253,18 @@ impl<'a> Child<'a> {
         }
     }
 
-    fn react(&mut self) -> Result<()> {
+    /// Gives whether a call was among the signals.
+    fn react(&mut self) -> Result<bool> {
+        let mut called = false;
         while let Some(info) = self.signals.next()? {
-            let reaction = self.receiver.react(&info, self.pid, self.signals);
-            self.carry_out(&reaction);
+            if signals::is_call(&info) {
+                called = true;
+            } else {
+                let reaction = self.receiver.react(&info, self.pid, self.signals);
+                self.carry_out(&reaction);
+            }
         }
-        Ok(())
+        Ok(called)
     }
 
     fn carry_out(&mut self, reaction: &Reaction) {

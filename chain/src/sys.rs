@@ -139,6 +139,17 @@ pub(crate) fn keep_on_exec(fd: RawFd) -> nix::Result<()> {
     Errno::result(unsafe { libc::fcntl(fd, libc::F_SETFD, 0) }).map(drop)
 }
 
+/// Asks for SIGIO each time something is made in a directory, as long as the descriptor is open (F_NOTIFY of fcntl(2)).
+/// Unlike what inotify(7) needs there are as many of these as one likes.
+pub fn call_when_something_is_made(dir: BorrowedFd) -> nix::Result<()> {
+    /// include/uapi/linux/fcntl.h; the libc crate does not have them.
+    const F_NOTIFY: libc::c_int = 1024 + 2;
+    const DN_CREATE: libc::c_ulong = 4;
+    const DN_MULTISHOT: libc::c_ulong = 0x8000_0000;
+    // SAFETY: it takes numbers, and the descriptor is borrowed for the call.
+    Errno::result(unsafe { libc::fcntl(dir.as_raw_fd(), F_NOTIFY, DN_CREATE | DN_MULTISHOT) }).map(drop)
+}
+
 /// Changes the mount of `tree`, and all below it if asked, as `attr` says: mount_setattr(2), Linux 5.12.
 pub(crate) fn mount_setattr(tree: BorrowedFd, recursive: bool, attr: &libc::mount_attr) -> nix::Result<()> {
     let flags = libc::AT_EMPTY_PATH | if recursive { libc::AT_RECURSIVE } else { 0 };
