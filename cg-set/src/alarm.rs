@@ -13,8 +13,8 @@ use nix::errno::Errno;
 use rustix::event::{EventfdFlags, eventfd};
 
 use crate::{
-    group::{Group, tree},
-    limits::put,
+    group::Group,
+    limits::{put, sum},
     v1,
 };
 
@@ -66,5 +66,5 @@ impl Alarm {
 
 /// Of the group and those below it: on v1 a kill is counted only where the victim is.
 fn kills(dir: &Path) -> u64 {
-    tree(dir).iter().filter_map(|dir| v1::memory(dir)).map(|memory| memory.kills).sum()
+    sum(dir, v1::kills).unwrap_or(0)
 }

@@ -5,7 +5,6 @@
 use std::{
     collections::HashSet,
     fs::{self, File},
-    os::unix::fs::MetadataExt,
     path::Path,
 };
 
@@ -13,7 +12,7 @@ use chain::{Doing, Error, Result};
 use nix::{errno::Errno, sys::signal::kill, unistd::Pid};
 
 use crate::{
-    group::Group,
+    group::{Group, has_groups},
     hierarchy::Hierarchies,
     lock::{self, Tried},
     name::{TRANSIENT, random},
@@ -98,12 +97,6 @@ fn is_for_another(error: &Error) -> bool {
 fn is_pid_of_any(name: &str) -> bool {
     let pid = name.strip_prefix(TRANSIENT).and_then(|rest| rest.split('.').next()?.parse().ok());
     pid.is_some_and(|pid| pid > 0 && kill(Pid::from_raw(pid), None) != Err(Errno::ESRCH))
-}
-
-/// Whether there may be more groups below one than `known`: the kernel counts them as links, besides the two of every directory
-/// (kernfs_refresh_inode() in fs/kernfs/inode.c). That is one call in place of five.
-fn has_groups(dir: &Path, known: usize) -> bool {
-    fs::metadata(dir).map_or(true, |own| own.nlink() != 2 + known as u64)
 }
 
 /// `cg-set.PID.RANDOM`, and `.N` if that was taken.

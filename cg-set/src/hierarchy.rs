@@ -11,7 +11,7 @@ use std::{
 
 use chain::{
     Doing, Error, Result,
-    cgroups::memberships,
+    cgroups::{Membership, memberships},
     mountinfo::{self, Mount},
 };
 
@@ -28,6 +28,13 @@ pub(crate) enum Version {
     V2,
 }
 
+impl Version {
+    /// Of the tree with these controllers: that of v2 is listed without any.
+    fn of(controllers: &[String]) -> Self {
+        if controllers.is_empty() { Self::V2 } else { Self::V1 }
+    }
+}
+
 /// One mounted tree of groups, and the caller's place in it.
 #[derive(Debug, Clone, PartialEq, Eq)]
 struct Hierarchy {
@@ -36,6 +43,8 @@ struct Hierarchy {
     controllers: Vec<String>,
     /// The directory of the group that the caller is in.
     own: PathBuf,
+    /// The same from the root of the tree, or of the caller's cgroup namespace, on.
+    path: PathBuf,
 }
 
 impl Hierarchy {
@@ -61,15 +70,16 @@ pub(crate) struct Hierarchies {
 impl Hierarchies {
     /// Reads /proc/self/cgroup and /proc/self/mountinfo (cgroups(7), proc_pid_mountinfo(5)).
     pub(crate) fn read(moving: Who) -> Result<Self> {
-        let read = |file: &str| read_made_up(Path::new(file)).doing(|| format!("find the cgroups in {file}"));
-        let trees = parse(&read("/proc/self/cgroup")?, &read("/proc/self/mountinfo")?);
+        let trees = parse(&read_proc("/proc/self/cgroup")?, &read_proc("/proc/self/mountinfo")?);
         let trees = trees.into_iter().map(Hierarchy::with_controllers).collect();
         Ok(Self { trees, moving: Some(moving) })
     }
 
     /// The same trees as seen from a group below the caller's own.
     pub(crate) fn below(self, name: &str) -> Self {
-        let below = |tree: Hierarchy| Hierarchy { own: tree.own.join(name), ..tree }.with_controllers();
+        let below = |tree: Hierarchy| {
+            Hierarchy { own: tree.own.join(name), path: tree.path.join(name), ..tree }.with_controllers()
+        };
         Self { trees: self.trees.into_iter().map(below).collect(), moving: None }
     }
 
@@ -80,6 +90,12 @@ impl Hierarchies {
         let found = self.trees.iter().find(has).map(|found| (found.version, found.own.as_path()));
         let is_core = CORE.contains(&controller);
         found.or_else(|| self.v2().filter(|_| is_core).map(|own| (Version::V2, own)))
+    }
+
+    /// The path of the caller's own group in the tree that has a controller, as the kernel names it.
+    pub(crate) fn path(&self, controller: &str) -> Option<&Path> {
+        let has = |hierarchy: &&Hierarchy| hierarchy.controllers.iter().any(|name| name == controller);
+        self.trees.iter().find(has).map(|found| found.path.as_path())
     }
 
     /// The same where a setting cannot do without it.
@@ -143,38 +159,44 @@ impl Hierarchies {
 
 /// The trees, without the controllers of v2's.
 fn parse(cgroup: &[u8], mountinfo: &[u8]) -> Vec<Hierarchy> {
-    let memberships: Vec<_> = memberships(cgroup).collect();
     let mut found: Vec<Hierarchy> = Vec::new();
-    for mount in mountinfo::mounts(mountinfo) {
-        let Some(mounted) = memberships.iter().find(|one| one.is_mounted_by(&mount)) else { continue };
-        let Some(own) = locate(&mounted.path, &mount) else { continue };
-        let mut controllers = mounted.controllers.clone();
+    for (mounted, own) in seen(cgroup, mountinfo) {
+        let mut controllers = mounted.controllers;
         // The one that v1 names blkio has its name of v2 too.
         if controllers.iter().any(|name| name == "blkio") {
             controllers.push("io".into());
         }
-        let version = if controllers.is_empty() { Version::V2 } else { Version::V1 };
-        let own = if version == Version::V2 { room::own(own) } else { own };
+        let version = Version::of(&controllers);
+        let (own, path) = match version {
+            Version::V1 => (own, mounted.path),
+            Version::V2 => (room::own(own), room::own(mounted.path)),
+        };
         let is_known = |known: &Hierarchy| known.version == version && known.controllers == controllers;
         if !found.iter().any(is_known) {
-            found.push(Hierarchy { version, controllers, own });
+            found.push(Hierarchy { version, controllers, own, path });
         }
     }
     found
 }
 
+/// The groups of /proc/PID/cgroup that a mount shows, and the directories where.
+fn seen(cgroup: &[u8], mountinfo: &[u8]) -> Vec<(Membership, PathBuf)> {
+    let memberships: Vec<_> = memberships(cgroup).collect();
+    let shown = |mount: Mount| {
+        let mounted = memberships.iter().find(|one| one.is_mounted_by(&mount))?;
+        Some((mounted.clone(), locate(&mounted.path, &mount)?))
+    };
+    mountinfo::mounts(mountinfo).filter_map(shown).collect()
+}
+
+fn read_proc(file: &str) -> Result<Vec<u8>> {
+    read_made_up(Path::new(file)).doing(|| format!("find the cgroups in {file}"))
+}
+
 /// The directories of the groups that a process is in, by its pid or as `self`, where they can be seen.
 pub(crate) fn of(process: &str) -> Result<Vec<(Version, PathBuf)>> {
-    let read = |file: &str| read_made_up(Path::new(file)).doing(|| format!("find the cgroups in {file}"));
-    let text = read(&format!("/proc/{process}/cgroup"))?;
-    let memberships: Vec<_> = memberships(&text).collect();
-    let mut found = Vec::new();
-    for mount in mountinfo::mounts(&read("/proc/self/mountinfo")?) {
-        let Some(mounted) = memberships.iter().find(|one| one.is_mounted_by(&mount)) else { continue };
-        let version = if mounted.controllers.is_empty() { Version::V2 } else { Version::V1 };
-        found.extend(locate(&mounted.path, &mount).map(|dir| (version, dir)));
-    }
-    Ok(found)
+    let seen = seen(&read_proc(&format!("/proc/{process}/cgroup"))?, &read_proc("/proc/self/mountinfo")?);
+    Ok(seen.into_iter().map(|(mounted, dir)| (Version::of(&mounted.controllers), dir)).collect())
 }
 
 /// What every group of v2 has without a controller.

@@ -1,14 +1,16 @@
 //! The limits that NEXT ran into: each is named in a line on stderr, with what to raise.
 
-use std::ffi::OsStr;
+use std::{ffi::OsStr, path::Path};
 
 use chain::kernel_log::KernelLog;
 
 use crate::{
     group::Group,
+    hierarchy::Version,
     limits,
-    oom::{self, Victim, Whose},
+    oom::{self, Place, Victim, Whose},
     settings::Settings,
+    usage::Used,
 };
 
 /// How the counters stood before NEXT ran, and where the kernel's log did.
@@ -18,6 +20,8 @@ pub(crate) struct Before {
     refused_forks: u64,
     over_high: u64,
     log: Option<KernelLog>,
+    /// What it has said of kills.
+    said: Vec<String>,
     /// The group's name is nobody else's, whenever they ran.
     is_fresh: bool,
 }
@@ -31,6 +35,7 @@ impl Before {
             refused_forks: limits::forks(group).map_or(0, |forks| forks.refused),
             over_high: limits::times_over_high(group),
             log: memory.map(|_| KernelLog::from_now()),
+            said: Vec::new(),
             is_fresh: false,
         }
     }
@@ -48,19 +53,37 @@ impl Before {
         }
     }
 
+    /// What the kernel has said since then.
+    fn said(&mut self) -> &[String] {
+        if let Some(log) = self.log.take() {
+            self.said = oom::of_kills(log);
+        }
+        &self.said
+    }
+
     /// Who was killed last in the group, if the log tells.
-    fn victim(self, group_name: &str, kills: u64) -> Option<Victim> {
-        let since = self.log.and_then(|log| oom::last_victim(log, group_name, kills));
+    fn victim(&mut self, path: &Path, kills: u64) -> Option<Victim> {
+        let place = &Place::new(path);
+        let since = oom::last_victim(self.said(), place, kills);
         // It may have been killed before the log was opened.
-        let all = || self.is_fresh.then(|| oom::explained_victim(KernelLog::whole(), group_name)).flatten();
-        since.or_else(all)
+        let all = || oom::explained_victim(&oom::of_kills(KernelLog::whole()), place);
+        since.or_else(|| self.is_fresh.then(all).flatten())
+    }
+
+    /// Adds what v1 has counted in groups below that are gone, as far as the log tells.
+    pub(crate) fn add_gone(&mut self, used: &mut Used, group: &Group, path: &Path) {
+        if group.place("memory").is_some_and(|(version, _)| version == Version::V1) {
+            let (killed, for_this) = oom::count(self.said(), &Place::new(path));
+            used.oom_kills = used.oom_kills.map(|kills| kills.max(killed));
+            used.hits.mem = used.hits.mem.map(|hits| hits.max(for_this));
+        }
     }
 }
 
-/// A line for each limit that was run into since then.
-pub(crate) fn say(before: Before, group: &Group, group_name: &str, next: &OsStr) {
-    let others = slowed(&before, group).into_iter().chain(forks(&before, group));
-    for line in memory(before, group, group_name, next).into_iter().chain(others) {
+/// A line for each limit that was run into since then. `path` is that of the group in the tree of memory.
+pub(crate) fn say(before: &mut Before, group: &Group, path: Option<&Path>, next: &OsStr) {
+    let others = slowed(before, group).into_iter().chain(forks(before, group));
+    for line in memory(before, group, path, next).into_iter().chain(others) {
         chain::note("cg-set", &line);
     }
 }
@@ -86,13 +109,13 @@ fn slowed(before: &Before, group: &Group) -> Option<String> {
 }
 
 /// Who was killed for passing the memory limit, if somebody was.
-fn memory(before: Before, group: &Group, group_name: &str, next: &OsStr) -> Option<String> {
+fn memory(before: &mut Before, group: &Group, path: Option<&Path>, next: &OsStr) -> Option<String> {
     let memory = limits::memory(group)?;
     let kills = memory.kills.saturating_sub(before.kills);
     if kills == 0 && !memory.was_full {
         return None;
     }
-    let victim = before.victim(group_name, kills);
+    let victim = path.and_then(|path| before.victim(path, kills));
     let whose = victim.as_ref().and_then(|victim| victim.limit).or((kills > 0).then_some(memory.whose));
     let who = match &victim {
         Some(victim) => format!("{} (pid {})", victim.name, victim.pid),

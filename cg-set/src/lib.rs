@@ -186,13 +186,15 @@ impl CgSet {
 
     /// What is told of NEXT, before what it left is killed, which can change the counters.
     fn tell(&mut self, ended: &Ended) -> Result<()> {
-        hits::say(std::mem::take(&mut self.before), &self.group, &self.group_name, ended.next);
-        match self.started {
-            Some(started) => {
-                self.open.tell(ended, started, &Used::read(&self.group).since(&self.used_before))
-            }
-            None => Ok(()),
+        let path = self.hierarchies.as_ref().and_then(|all| all.path("memory"));
+        let path = path.map(|path| path.join(&self.group_name));
+        hits::say(&mut self.before, &self.group, path.as_deref(), ended.next);
+        let Some(started) = self.started else { return Ok(()) };
+        let mut used = Used::read(&self.group).since(&self.used_before);
+        if let Some(path) = &path {
+            self.before.add_gone(&mut used, &self.group, path);
         }
+        self.open.tell(ended, started, &used)
     }
 }
 

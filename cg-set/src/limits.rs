@@ -13,7 +13,7 @@ use nix::errno::Errno;
 
 use crate::{
     devices::Devices,
-    group::Group,
+    group::{Group, tree},
     hierarchy::{Hierarchies, Version},
     hugetlb, io,
     io_weight::Weights,
@@ -397,6 +397,11 @@ pub(crate) fn read_number(dir: &Path, file: &str) -> Option<u64> {
 pub(crate) fn read_field(dir: &Path, file: &str, name: &str) -> Option<u64> {
     let text = read_text(dir, file)?;
     text.lines().find_map(|line| line.strip_prefix(name)?.strip_prefix(' ')?.parse().ok())
+}
+
+/// The sum of a number over a group's directory and all below it, where the kernel counts each for itself.
+pub(crate) fn sum(dir: &Path, number: impl Fn(&Path) -> Option<u64>) -> Option<u64> {
+    tree(dir).iter().filter_map(|dir| number(dir)).reduce(u64::saturating_add)
 }
 
 /// How the group of a command whose memory ran out stands.

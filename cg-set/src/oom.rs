@@ -1,12 +1,66 @@
 //! Who was killed for memory: the kernel says it in its log.
 
-use std::fs;
+use std::{
+    fmt::Write as _,
+    fs,
+    os::unix::{ffi::OsStrExt, fs::MetadataExt},
+    path::Path,
+};
 
 use chain::kernel_log::KernelLog;
 
 /// The inode of the first pid namespace (PROC_PID_INIT_INO in include/linux/proc_ns.h). The log has
 /// the pids of that one.
 const FIRST_PID_NAMESPACE: &str = "pid:[4026531836]";
+/// That of the first cgroup namespace (PROC_CGROUP_INIT_INO), from whose root on the log names groups.
+const FIRST_CGROUP_NAMESPACE: u64 = 0xEFFF_FFFB;
+/// How the messages begin, or what is in them, that are of kills.
+const EXPLANATION: &str = "oom-kill:";
+const KILL: &str = "emory: Killed process ";
+
+/// A group as the log names it.
+#[derive(Debug)]
+pub(crate) struct Place {
+    path: String,
+    /// It begins at the root, not at that of a cgroup namespace.
+    is_whole: bool,
+}
+
+impl Place {
+    /// The group with this path, as the caller sees it.
+    pub(crate) fn new(path: &Path) -> Self {
+        let is_whole =
+            fs::metadata("/proc/self/ns/cgroup").is_ok_and(|found| found.ino() == FIRST_CGROUP_NAMESPACE);
+        let mut shown = String::new();
+        for byte in path.as_os_str().as_bytes() {
+            match byte {
+                // As in /dev/kmsg (msg_print_ext_body() in kernel/printk/printk.c). Writing to a string does not fail.
+                ..b' ' | 127.. | b'\\' => drop(write!(shown, "\\x{byte:02x}")),
+                byte => shown.push(char::from(*byte)),
+            }
+        }
+        Self { path: shown, is_whole }
+    }
+
+    fn is(&self, path: &str) -> bool {
+        if self.is_whole { path == self.path } else { path.ends_with(&self.path) }
+    }
+
+    /// Whether it is the group or one below it.
+    fn holds(&self, path: &str) -> bool {
+        let below = if self.is_whole {
+            path.strip_prefix(&self.path)
+        } else {
+            path.split_once(&format!("{}/", self.path)).map(|_| "/")
+        };
+        self.is(path) || below.is_some_and(|rest| rest.starts_with('/'))
+    }
+}
+
+/// The messages that are of kills.
+pub(crate) fn of_kills(log: KernelLog) -> Vec<String> {
+    log.messages().filter(|message| message.starts_with(EXPLANATION) || message.contains(KILL)).collect()
+}
 
 /// A process that the kernel killed for memory.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -28,34 +82,24 @@ pub(crate) enum Whose {
     Below,
 }
 
-/// The process of the group `name`, or of one below it, that was killed last, if the log may be
-/// read and tells it. `kills` is how many the kernel has counted in the group meanwhile.
-pub(crate) fn last_victim(log: KernelLog, name: &str, kills: u64) -> Option<Victim> {
-    has_pids_of_the_log().then(|| find(log.messages(), name, kills)).flatten()
-}
-
-/// The same of all times, as far as the kernel says which group a victim was in.
-pub(crate) fn explained_victim(log: KernelLog, name: &str) -> Option<Victim> {
-    // More than there can be of kills that are not explained.
-    has_pids_of_the_log().then(|| find(log.messages(), name, u64::MAX)).flatten()
-}
-
-fn has_pids_of_the_log() -> bool {
-    fs::read_link("/proc/self/ns/pid").is_ok_and(|own| own.as_os_str() == FIRST_PID_NAMESPACE)
-}
-
+/// The process of the group, or of one below it, that was killed last, if the messages tell it. `kills` is how many the
+/// kernel has counted in the group meanwhile.
+///
 /// The kernel writes two messages about a kill. The one with the group's name it leaves out when
 /// there were many of late (`oom_rs` in mm/oom_kill.c allows 10 in 5 seconds), the one with the
 /// process never. So a kill of no known group is ours if there are just as many of them as ours.
-fn find(messages: impl Iterator<Item = String>, group: &str, kills: u64) -> Option<Victim> {
+pub(crate) fn last_victim(messages: &[String], group: &Place, kills: u64) -> Option<Victim> {
+    if !has_pids_of_the_log() {
+        return None;
+    }
     let mut explained = Vec::new();
     let mut killed = Vec::new();
     let mut ours = None;
     for message in messages {
-        if let Some(explanation) = Explanation::parse(&message) {
+        if let Some(explanation) = Explanation::parse(message) {
             explained.push(explanation.victim.pid);
             ours = explanation.victim_in(group).or(ours);
-        } else if let Some(victim) = parse_kill(&message) {
+        } else if let Some(victim) = parse_kill(message) {
             killed.push(victim);
         }
     }
@@ -63,6 +107,24 @@ fn find(messages: impl Iterator<Item = String>, group: &str, kills: u64) -> Opti
         killed.retain(|victim| !explained.contains(&victim.pid));
         killed.pop().filter(|_| u64::try_from(killed.len() + 1) == Ok(kills))
     })
+}
+
+/// The same of all times, as far as the kernel says which group a victim was in.
+pub(crate) fn explained_victim(messages: &[String], group: &Place) -> Option<Victim> {
+    // More than there can be of kills that are not explained.
+    last_victim(messages, group, u64::MAX)
+}
+
+/// How many processes were killed in the group and those below it, as far as the messages tell, and how many of them
+/// for its own limit.
+pub(crate) fn count(messages: &[String], group: &Place) -> (u64, u64) {
+    let explained = messages.iter().filter_map(|message| Explanation::parse(message));
+    let ours = explained.filter_map(|explanation| explanation.victim_in(group));
+    ours.fold((0, 0), |(all, own), victim| (all + 1, own + u64::from(victim.limit == Some(Whose::Own))))
+}
+
+fn has_pids_of_the_log() -> bool {
+    fs::read_link("/proc/self/ns/pid").is_ok_and(|own| own.as_os_str() == FIRST_PID_NAMESPACE)
 }
 
 /// What dump_oom_victim() in mm/oom_kill.c says.
@@ -75,7 +137,7 @@ struct Explanation {
 impl Explanation {
     /// Reads `oom-kill:…,oom_memcg=/a,task_memcg=/a/b,task=tail,pid=4242,uid=0`.
     fn parse(message: &str) -> Option<Self> {
-        let fields = message.strip_prefix("oom-kill:")?;
+        let fields = message.strip_prefix(EXPLANATION)?;
         let (before, fields) = fields.split_once(",task_memcg=")?;
         // Without a limit of a group it was the machine's memory.
         let limited = before.split_once(",oom_memcg=").map_or("", |(_, limited)| limited);
@@ -88,24 +150,20 @@ impl Explanation {
     }
 
     /// The victim, if it was in `group` or below.
-    fn victim_in(self, group: &str) -> Option<Victim> {
-        let parts = |path: &str| path.split('/').map(str::to_owned).collect::<Vec<_>>();
-        let wanted = parts(group);
-        let limited = parts(&self.limited);
-        let is_in = |path: &[String]| path.windows(wanted.len()).any(|part| part == wanted);
-        let whose = match limited {
-            limited if limited.ends_with(&wanted) => Whose::Own,
-            limited if is_in(&limited) => Whose::Below,
+    fn victim_in(self, group: &Place) -> Option<Victim> {
+        let whose = match &self.limited {
+            limited if group.is(limited) => Whose::Own,
+            limited if group.holds(limited) => Whose::Below,
             _ => Whose::Above,
         };
-        is_in(&parts(&self.killed_in)).then_some(Victim { limit: Some(whose), ..self.victim })
+        group.holds(&self.killed_in).then_some(Victim { limit: Some(whose), ..self.victim })
     }
 }
 
 /// Reads `Memory cgroup out of memory: Killed process 4242 (tail) total-vm:…`, as
 /// __oom_kill_process() in mm/oom_kill.c writes it.
 fn parse_kill(message: &str) -> Option<Victim> {
-    let (_, fields) = message.split_once("emory: Killed process ")?;
+    let (_, fields) = message.split_once(KILL)?;
     let (pid, fields) = fields.split_once(" (")?;
     let (name, _) = fields.rsplit_once(") total-vm:")?;
     Some(Victim { name: name.to_owned(), pid: pid.parse().ok()?, limit: None })
@@ -130,38 +188,62 @@ mod tests {
         Victim { name: "ta,il".into(), pid, limit }
     }
 
+    fn group(path: &str) -> Place {
+        Place { path: path.into(), is_whole: true }
+    }
+
     #[test]
     fn the_victim_of_the_group_is_found_and_whose_limit_it_was() {
-        for (limited, killed_in, group, limit) in [
-            (",oom_memcg=/a/g", "/a/g", "g", Whose::Own),
-            (",oom_memcg=/a/g/h", "/a/g/h", "g/h", Whose::Own),
-            (",oom_memcg=/a/g", "/a/g/h", "g", Whose::Own),
-            (",oom_memcg=/a/g/h", "/a/g/h", "g", Whose::Below),
-            (",oom_memcg=/a", "/a/g", "g", Whose::Above),
-            (",global_oom", "/a/g", "g", Whose::Above),
+        for (limited, killed_in, path, limit) in [
+            (",oom_memcg=/a/g", "/a/g", "/a/g", Whose::Own),
+            (",oom_memcg=/a/g/h", "/a/g/h", "/a/g/h", Whose::Own),
+            (",oom_memcg=/a/g", "/a/g/h", "/a/g", Whose::Own),
+            (",oom_memcg=/a/g/h", "/a/g/h", "/a/g", Whose::Below),
+            (",oom_memcg=/a", "/a/g", "/a/g", Whose::Above),
+            (",global_oom", "/a/g", "/a/g", Whose::Above),
         ] {
             let messages = [explained(limited, killed_in, 42), killed(42)];
-            assert_eq!(find(messages.into_iter(), group, 1), Some(victim(42, Some(limit))), "{limited}");
+            assert_eq!(last_victim(&messages, &group(path), 1), Some(victim(42, Some(limit))), "{limited}");
+            let in_namespace = Place { path: path.replace("/a", ""), is_whole: false };
+            assert_eq!(last_victim(&messages, &in_namespace, 1), Some(victim(42, Some(limit))), "{limited}");
         }
     }
 
     #[test]
     fn other_groups_victims_are_not() {
-        for killed_in in ["/a/h", "/a/gg"] {
-            let messages = [explained(",oom_memcg=/a/h", killed_in, 42), killed(42), "hello".into()];
-            assert_eq!(find(messages.into_iter(), "g", 1), None, "{killed_in}");
+        for killed_in in ["/a/h", "/a/gg", "/b/a/g", "/b/g", "/a", "/g"] {
+            let messages =
+                [explained(&format!(",oom_memcg={killed_in}"), killed_in, 42), killed(42), "hello".into()];
+            assert_eq!(last_victim(&messages, &group("/a/g"), 1), None, "{killed_in}");
         }
+    }
+
+    #[test]
+    fn kills_are_counted_with_those_of_groups_that_are_gone() {
+        let messages = [
+            explained(",oom_memcg=/a/g", "/a/g/h", 42),
+            explained(",oom_memcg=/a/g/h", "/a/g/h", 43),
+            explained(",oom_memcg=/a", "/a/g", 44),
+            explained(",oom_memcg=/a", "/a", 45),
+        ];
+        assert_eq!(count(&messages, &group("/a/g")), (3, 1));
+    }
+
+    #[test]
+    fn a_group_has_the_name_that_the_log_has_for_it() {
+        assert_eq!(Place::new(Path::new("/a b/ü\\x")).path, "/a b/\\xc3\\xbc\\x5cx");
     }
 
     #[test]
     fn a_kill_that_the_kernel_does_not_explain_is_ours_only_if_it_can_be_no_others() {
         let other = [explained(",oom_memcg=/h", "/h", 7), killed(7)];
-        let messages = |ours: &[i32]| {
-            other.clone().into_iter().chain(ours.iter().copied().map(killed)).collect::<Vec<_>>()
+        let found = |ours: &[i32], kills| {
+            let messages: Vec<_> = other.iter().cloned().chain(ours.iter().copied().map(killed)).collect();
+            last_victim(&messages, &group("/g"), kills)
         };
-        assert_eq!(find(messages(&[8]).into_iter(), "g", 1), Some(victim(8, None)));
-        assert_eq!(find(messages(&[8, 9]).into_iter(), "g", 2), Some(victim(9, None)));
-        assert_eq!(find(messages(&[8, 9]).into_iter(), "g", 1), None);
-        assert_eq!(find(messages(&[]).into_iter(), "g", 1), None);
+        assert_eq!(found(&[8], 1), Some(victim(8, None)));
+        assert_eq!(found(&[8, 9], 2), Some(victim(9, None)));
+        assert_eq!(found(&[8, 9], 1), None);
+        assert_eq!(found(&[], 1), None);
     }
 }

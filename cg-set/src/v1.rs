@@ -6,7 +6,7 @@ use chain::{Limit, Remedy, Result, Size};
 use nix::errno::Errno;
 
 use crate::{
-    limits::{IN_USE, Memory, be_idle_no_more, read_field, read_number, read_text, save_up_less, write},
+    limits::{IN_USE, Memory, be_idle_no_more, read_field, read_number, read_text, save_up_less, sum, write},
     oom::Whose,
     settings::Settings,
     usage::{Now, Used},
@@ -177,12 +177,17 @@ pub(crate) fn get(name: &str, dir: &Path) -> Option<Value> {
     }
 }
 
-/// The kills are counted since Linux 4.13. The failcnt files should count how often a group was full,
+/// The processes of the group itself that were killed because memory ran out, there or above it (Linux 4.13).
+pub(crate) fn kills(dir: &Path) -> Option<u64> {
+    read_field(dir, "memory.oom_control", "oom_kill")
+}
+
+/// The failcnt files should count how often a group was full,
 /// but stay at 0 on Linux 6.18, so that is told from the peak; the kernel charges 64 pages at once
 /// (MEMCG_CHARGE_BATCH in include/linux/memcontrol.h).
 pub(crate) fn memory(dir: &Path) -> Option<Memory> {
     const BATCH: u64 = 64 * 4096;
-    let kills = read_field(dir, "memory.oom_control", "oom_kill")?;
+    let kills = kills(dir)?;
     let limit = read_number(dir, MEMORY_AND_SWAP).unwrap_or(NO_MEMORY_LIMIT);
     let was_full = read_number(dir, "memory.memsw.max_usage_in_bytes")
         .is_some_and(|peak| peak.saturating_add(BATCH) >= limit);
@@ -212,7 +217,7 @@ pub(crate) fn add_used(used: &mut Used, controller: &str, dir: &Path) {
             let both = number("memory.memsw.max_usage_in_bytes");
             used.memory_peak_bytes = both.or_else(|| number("memory.max_usage_in_bytes"));
             let memory = memory(dir);
-            used.oom_kills = memory.map(|memory| memory.kills);
+            used.oom_kills = sum(dir, kills);
             // Where the kernel does not count it, each kill for this limit is one.
             let counted = number("memory.memsw.failcnt").max(number("memory.failcnt"));
             let kills = memory.filter(|memory| memory.was_full).map_or(0, |memory| memory.kills);
@@ -220,7 +225,7 @@ pub(crate) fn add_used(used: &mut Used, controller: &str, dir: &Path) {
         }
         "pids" => {
             used.pids_peak = number("pids.peak");
-            used.hits.pids = refused_forks(dir);
+            used.hits.pids = sum(dir, refused_forks);
         }
         "cpu" => {
             used.throttled_usec = micros(read_field(dir, "cpu.stat", "throttled_time"));

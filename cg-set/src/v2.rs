@@ -6,7 +6,9 @@ use chain::{Doing, Limit, Remedy, Result, Size};
 use nix::errno::Errno;
 
 use crate::{
-    limits::{IN_USE, Memory, be_idle_no_more, put, read_field, read_number, read_text, save_up_less, write},
+    limits::{
+        IN_USE, Memory, be_idle_no_more, put, read_field, read_number, read_text, save_up_less, sum, write,
+    },
     oom::Whose,
     settings::Settings,
     usage::{Now, Pressure, Stall, Used, psi_field},
@@ -28,6 +30,8 @@ const FILES: [(&str, &str); 10] = [
 ];
 const SWAP: &str = "memory.swap.max";
 const BURST: &str = "cpu.max.burst";
+const FORKS: &str = "pids.events";
+const FORKS_OF_ITS_OWN: &str = "pids.events.local";
 
 /// Writes the setting of this name to a group.
 pub(crate) fn set(name: &str, settings: &Settings, dir: &Path) -> Result<()> {
@@ -170,7 +174,9 @@ pub(crate) fn add_used(used: &mut Used, controller: &str, dir: &Path) {
         }
         "pids" => {
             used.pids_peak = read_number(dir, "pids.peak");
-            used.hits.pids = refused_forks(dir);
+            // Counted for the groups below as well since Linux 6.11.
+            let all = |dir: &Path| read_field(dir, FORKS, "max");
+            used.hits.pids = if dir.join(FORKS_OF_ITS_OWN).exists() { all(dir) } else { sum(dir, all) };
         }
         "cpu" => {
             used.throttled_usec = read_field(dir, "cpu.stat", "throttled_usec");
@@ -205,9 +211,9 @@ pub(crate) fn times_over_high(dir: &Path) -> Option<u64> {
     read_field(dir, "memory.events", "high")
 }
 
-/// Since Linux 6.11 pids.events counts the groups below as well, and pids.events.local does not.
+/// For the limit of this group alone, from Linux 6.11 on; before, those of processes in this group, whoever's limit it was.
 pub(crate) fn refused_forks(dir: &Path) -> Option<u64> {
-    ["pids.events.local", "pids.events"].into_iter().find_map(|file| read_field(dir, file, "max"))
+    [FORKS_OF_ITS_OWN, FORKS].into_iter().find_map(|file| read_field(dir, file, "max"))
 }
 
 /// The sum over all devices in lines such as `254:0 rbytes=4096 wbytes=0 rios=1`.

@@ -96,6 +96,20 @@ fn the_counters_of_a_command_in_a_named_group_are_its_own() {
 }
 
 #[test]
+fn what_happens_in_groups_below_is_counted_too() {
+    let scene = Scene::new();
+    // One that stays until the end, and one that is gone by then.
+    let tail = "-- sh -c 'echo 1000 >/proc/self/oom_score_adj; exec tail /dev/zero'";
+    let fork = "-- busybox sh -c 'while (exec sleep 1000) & do :; done'";
+    let script = format!(
+        "cg-set --name below mem=4M {tail}; cg-set mem=4M {tail}; cg-set --name below/in pids=3 {fork}; exit 7"
+    );
+    let report = report(&scene, &["mem=100M", "pids=50", "--", "bash", "-c", &script]);
+    assert_eq!((&report["exit"], &report["oom_kills"]), (&7.into(), &2.into()), "{report}");
+    assert_eq!(report["hits"]["pids"], 1, "{report}");
+}
+
+#[test]
 fn people_get_the_same_on_stderr() {
     let scene = Scene::new();
     let run = scene.tool("cg-set").args(["--stat", "mem=4M", "--", "tail", "/dev/zero"]).assert().stdout("");
