@@ -5,7 +5,7 @@ use std::{
     collections::BTreeSet,
     fs::{self, File, OpenOptions},
     io::{Read, Write},
-    path::Path,
+    path::{Path, PathBuf},
 };
 
 use chain::{Doing, Error, Limit, Remedy, Result, Size};
@@ -33,8 +33,10 @@ pub(crate) fn resolve(
     hierarchies: &Hierarchies,
     name: Option<&GroupName>,
 ) -> Result<Settings> {
-    let settings = &match name {
-        Some(name) => completed(settings.clone(), &Group::existing(hierarchies, name.as_str())),
+    let existing = name.map(|name| Group::existing(hierarchies, name.as_str()));
+    check_weight(settings, existing.as_ref())?;
+    let settings = &match &existing {
+        Some(group) => completed(settings.clone(), group),
         None => settings.clone(),
     };
     let mut resolved = settings.clone();
@@ -157,6 +159,20 @@ fn check_times(settings: &Settings) -> Result<()> {
     }
 }
 
+/// The kernel has one number for weight and idleness, and refuses the one where the other is set.
+fn check_weight(settings: &Settings, existing: Option<&Group>) -> Result<()> {
+    let Some(weight) = settings.get("cpu.weight") else { return Ok(()) };
+    let is_idle = match settings.get("cpu.idle") {
+        Some(value) => *value == Value::Switch(true),
+        None => existing.is_some_and(|group| get("cpu.idle", group).is_some()),
+    };
+    if is_idle {
+        return Err(Error::new(format!("cpu.weight={weight}"), "an idle group has no weight")
+            .hint("give it when the group is to be idle no more, with cpu.idle=0"));
+    }
+    Ok(())
+}
+
 /// Whether it is for whoever waits for the command to end all others when one is killed for memory.
 pub(crate) fn ends_whole_group(settings: &Settings, hierarchies: &Hierarchies) -> bool {
     let is_on_v1 = hierarchies.place("memory").is_some_and(|(version, _)| version == Version::V1);
@@ -205,7 +221,18 @@ pub(crate) fn apply(settings: &Settings, group: &Group) -> Result<()> {
             continue;
         }
         let setting = format!("{}={value}", key.name);
+        let is_to_idle = key.name == "cpu.idle" && *value == Value::Switch(true);
+        let forgotten = if is_to_idle { get("cpu.weight", group) } else { None };
         set(key.name, settings, group).map_err(|error| error.within(&setting))?;
+        if let Some(weight) = forgotten {
+            let what = format!("the kernel has forgotten cpu.weight={weight}; give it again with cpu.idle=0");
+            chain::note("cg-set", &format!("{setting}: {what}"));
+        }
+        if let Some(dir) = stopped_by(key.name, value, group) {
+            let why =
+                format!("the group {} has freeze=1, so that what is below it stays stopped", dir.display());
+            chain::note("cg-set", &format!("{setting}: {why}"));
+        }
         let kept = get_key(key, group);
         if differs(value, kept.as_ref()) {
             let kept = kept.map_or("the default".into(), |kept| kept.to_string());
@@ -220,6 +247,16 @@ pub(crate) fn apply(settings: &Settings, group: &Group) -> Result<()> {
             .map_err(|error| error.within(&format!("{}={}", raw.file, raw.value)))?;
     }
     Ok(())
+}
+
+/// The group above that keeps one stopped that is to go on.
+fn stopped_by(name: &str, value: &Value, group: &Group) -> Option<PathBuf> {
+    if name != "freeze" || *value != Value::Switch(false) {
+        return None;
+    }
+    let is_stopped = |above: &Group| get("freeze", above).is_some();
+    let above = std::iter::successors(group.above(), Group::above).find(is_stopped)?;
+    above.place("freezer").map(|(_, dir)| dir.to_path_buf())
 }
 
 /// Writes the setting of this name to a group, without the words of the setting in its errors.

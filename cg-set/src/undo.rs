@@ -47,6 +47,10 @@ impl Undo {
         for (key, value) in settings.given() {
             let old = old(key.name, value, before.get(key.name));
             before = before.with(key.name, old);
+            // A weight is lost with it, and can be set again when the group is idle no more.
+            if key.name == "cpu.idle" && before.get("cpu.weight").is_some() {
+                names.push("cpu.weight".to_owned());
+            }
             // Swap is set together with memory, where there is a limit on that.
             let with_mem = key.name == "swap" && before.get("mem").is_some();
             names.push(if with_mem { "mem" } else { key.name }.to_owned());

@@ -164,10 +164,12 @@ pub(crate) fn get(name: &str, dir: &Path) -> Option<Value> {
         "cpu.burst" => read_number(dir, BURST).filter(|burst| *burst > 0).map(Value::micros),
         "cpu.weight" => {
             let weight = weight(read_number(dir, SHARES)?);
-            Some(Value::Weight(weight)).filter(|_| weight != 100)
+            // While the group is idle it is that of an idle one.
+            Some(Value::Weight(weight)).filter(|_| weight != 100 && get("cpu.idle", dir).is_none())
         }
         "cpu.idle" => (read_text(dir, "cpu.idle")? == "1").then_some(Value::Switch(true)),
-        "freeze" => (read_text(dir, "freezer.state")? != "THAWED").then_some(Value::Switch(true)),
+        // freezer.state is that of a group above too.
+        "freeze" => (read_text(dir, "freezer.self_freezing")? == "1").then_some(Value::Switch(true)),
         "cpus" | "mems" => read_text(dir, file(name)?).filter(|list| !list.is_empty()).map(Value::List),
         "pids" => {
             let count = |number| Count(u32::try_from(number).unwrap_or(u32::MAX));

@@ -358,6 +358,23 @@ fn what_is_frozen_is_killed_too() {
 }
 
 #[test]
+fn a_group_that_a_group_above_keeps_stopped_is_said_to_be() {
+    let scene = Scene::new();
+    let script = format!(
+        "{SHOWN}; cg-set --name {NAME}/in freeze=0 pids=5; cg-set --name {NAME} freeze=1; \
+         cg-set --name {NAME}/in freeze=0; shown {NAME}/in; cg-set --name {NAME}/in | grep ^freeze | tr -s ' '; \
+         cg-set --name {NAME} freeze=0; cg-set --name {NAME}/in freeze=0; cg-set --name {NAME} --remove"
+    );
+    let run = scene.script(&script).assert().success();
+    let shown = String::from_utf8_lossy(&run.get_output().stdout).into_owned();
+    assert_eq!(shown, format!("pids=5\nfreeze 1 - - - {NAME}\n"));
+    let said = String::from_utf8_lossy(&run.get_output().stderr).into_owned();
+    let why = format!("/{NAME} has freeze=1, so that what is below it stays stopped\n");
+    assert!(said.starts_with("cg-set: freeze=0: the group /sys/fs/cgroup") && said.ends_with(&why), "{said}");
+    assert_eq!(said.lines().count(), 1, "{said}");
+}
+
+#[test]
 fn without_a_v2_tree_what_forks_all_the_time_is_stopped_to_be_killed() {
     if on_v2() {
         return skip("cgroup v2 can kill a group at once");

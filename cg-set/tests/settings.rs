@@ -104,6 +104,25 @@ fn changes_that_come_at_once_are_each_made_whole() {
 }
 
 #[test]
+fn an_idle_group_has_no_weight_and_nobody_is_left_to_think_so() {
+    let scene = Scene::new();
+    let run = scene.tool("cg-set").args(["cpu.weight=200", "cpu.idle=1", "--", "echo", "ran"]).assert();
+    run.code(125).stdout("").stderr(
+        "cg-set: cpu.weight=200: an idle group has no weight; give it when the group is to be idle no more, \
+         with cpu.idle=0\n",
+    );
+    let script = format!(
+        "{SHOWN}; cg-set --name {NAME} cpu.weight=200; cg-set --name {NAME} cpu.idle=1 -- no-such-command 2>&-; \
+         shown {NAME}; cg-set --name {NAME} cpu.idle=1; shown {NAME}; cg-set --name {NAME} cpu.weight=70 2>&-; echo $?; \
+         cg-set --name {NAME} cpu.idle=0 cpu.weight=70; shown {NAME}; cg-set --name {NAME} --remove"
+    );
+    let run = scene.script(&script).assert().success();
+    run.stdout("cpu.weight=200\ncpu.idle=1\n125\ncpu.weight=70\n").stderr(
+        "cg-set: cpu.idle=1: the kernel has forgotten cpu.weight=200; give it again with cpu.idle=0\n",
+    );
+}
+
+#[test]
 fn a_period_needs_a_limit() {
     let scene = Scene::new();
     let run =
