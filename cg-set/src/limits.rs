@@ -337,7 +337,7 @@ fn differs(asked: &Value, kept: Option<&Value>) -> bool {
 }
 
 /// The numbers in a list such as `0-3,7`.
-fn members(list: &str) -> BTreeSet<u16> {
+pub(crate) fn members(list: &str) -> BTreeSet<u16> {
     let range = |part: &str| {
         let (from, to) = part.split_once('-').unwrap_or((part, part));
         Some(from.parse().ok()?..=to.parse().ok()?)

@@ -71,6 +71,15 @@ impl Adapter {
         }
     }
 
+    fn is_less_than(&self, other: Option<&Self>) -> bool {
+        let less = |one: Option<Limit<u32>>, other: Option<Limit<u32>>| match (one, other) {
+            (Some(Limit::At(one)), Some(Limit::At(other))) => one < other,
+            (one, _) => matches!(one, Some(Limit::At(_))),
+        };
+        less(self.handles, other.and_then(|other| other.handles))
+            || less(self.objects, other.and_then(|other| other.objects))
+    }
+
     fn is_kept_in(&self, kept: Option<&Self>) -> bool {
         let same = |asked: Option<Limit<u32>>, kept: Option<Limit<u32>>| {
             asked.is_none_or(|asked| asked == kept.unwrap_or(Limit::Max))
@@ -157,6 +166,11 @@ pub(crate) fn before(given: &Each<String, Adapter>, before: &Each<String, Adapte
     Each::found(given.iter().map(was)).unwrap_or(Each::none())
 }
 
+/// Whether one of the adapters is held to less by this than by `other`.
+pub(crate) fn are_less_than(one: &Each<String, Adapter>, other: &Each<String, Adapter>) -> bool {
+    one.iter().any(|(name, adapter)| adapter.is_less_than(other.get(name)))
+}
+
 /// Whether the kernel has what was asked for.
 pub(crate) fn is_kept_in(asked: &Each<String, Adapter>, kept: &Each<String, Adapter>) -> bool {
     asked.iter().all(|(name, adapter)| adapter.is_kept_in(kept.get(name)))
@@ -174,6 +188,9 @@ mod tests {
         let shown = "mlx4_0 hca_handle=2 hca_object=2000\nocrdma1 hca_handle=max hca_object=0 qp=max\nx hca_handle=max hca_object=max";
         assert_eq!(limits(shown), Some(each.clone()));
         assert!(is_kept_in(&each, &limits(shown).expect("limits")));
+        let less = parse("mlx4_0:hca_handle=2,hca_object=1999").expect("parses");
+        assert!(are_less_than(&less, &each) && !are_less_than(&each, &each));
+        assert!(are_less_than(&each, &Each::none()));
         assert!(
             !is_kept_in(&each, &Each::none())
                 && is_kept_in(&parse("a:hca_handle=max").expect("parses"), &Each::none())

@@ -10,7 +10,8 @@ use crate::{
     devices::Devices,
     group::Group,
     human::{approximate, seconds},
-    limits, process,
+    limits::{self, members},
+    process, rdma,
     settings::Settings,
     usage::{Now, Used},
     value::{Amount, Value},
@@ -49,8 +50,15 @@ struct Bound<'a> {
 }
 
 /// The settings that hold for a group where they are less on one above it.
-const INHERITED: [&str; 10] =
-    ["mem", "mem.high", "cpu", "pids", "freeze", "io.read", "io.write", "io.riops", "io.wiops", "devices"];
+const INHERITED: [&str; 15] = [
+    "mem", "swap", "mem.high", "cpu", "cpus", "mems", "pids", "freeze", "io.read", "io.write", "io.riops",
+    "io.wiops", "devices", "rdma", "misc",
+];
+
+fn is_inherited(setting: &str) -> bool {
+    INHERITED.contains(&setting) || setting.starts_with("hugetlb.")
+}
+
 /// Those that are shown without a limit too, for what is used.
 const ALWAYS: [(&str, Value); 3] = [
     ("mem", Value::Bytes(Limit::Max)),
@@ -68,10 +76,11 @@ fn levels(name: &str, group: Group) -> Vec<Level> {
 fn bounds(levels: &[Level]) -> Vec<Bound<'_>> {
     let mut found: Vec<Bound> = Vec::new();
     for (height, level) in levels.iter().enumerate() {
+        let below = found.len();
         for (key, value) in level.settings.given() {
             let holds = match height {
                 0 => !value.is_no_limit(),
-                _ => INHERITED.contains(&key.name) && binds(value, &found, key.name),
+                _ => is_inherited(key.name) && binds(value, &found[..below], key.name),
             };
             if holds {
                 found.push(Bound { setting: key.name, value: value.clone(), level });
@@ -91,6 +100,11 @@ fn bounds(levels: &[Level]) -> Vec<Bound<'_>> {
 
 /// Whether a limit of a group above is less than those that were found below it.
 fn binds(value: &Value, below: &[Bound], setting: &str) -> bool {
+    let has = |name: &str| below.iter().any(|bound| bound.setting == name && !bound.value.is_no_limit());
+    // A limit on memory alone allows no swap, and there is no less.
+    if setting == "swap" && has("mem") && !has("swap") {
+        return false;
+    }
     let mut others = below.iter().filter(|bound| bound.setting == setting);
     !value.is_no_limit() && others.all(|other| value.is_less_than(&other.value))
 }
@@ -213,6 +227,9 @@ impl Value {
             (Self::Rate(one), Self::Rate(two)) => one.are_less_than(two),
             (Self::Iops(one), Self::Iops(two)) => one.are_less_than(two),
             (Self::Devices(one), Self::Devices(two)) => one.refuses_some_of(two),
+            (Self::Misc(one), Self::Misc(two)) => one.are_less_than(two),
+            (Self::Rdma(one), Self::Rdma(two)) => rdma::are_less_than(one, two),
+            (Self::List(one), Self::List(two)) => !members(two).is_subset(&members(one)),
             (_, other) => other.is_no_limit(),
         }
     }
@@ -241,6 +258,10 @@ mod tests {
         assert!(io("8:0:2M,8:16:2M").is_less_than(&io("8:0:1M")));
         assert!(io("8:0:1M,8:16:1M").is_less_than(&io("8:0:2M,8:16:1M")));
         assert!(!io("8:0:2M").is_less_than(&io("8:0:1M,8:16:1M")));
+        let list = |text: &str| crate::value::Form::List.parse(text).expect("a list");
+        assert!(list("0-1").is_less_than(&list("1,2")) && !list("0-3").is_less_than(&list("2,1")));
+        let misc = |text: &str| crate::value::Form::Misc.parse(text).expect("resources");
+        assert!(misc("sev:1").is_less_than(&misc("sev:2")) && !misc("sev:2").is_less_than(&misc("sev:1")));
         assert!(!mem("8M").is_less_than(&mem("8M")) && !mem("8M").is_less_than(&mem("4M")));
     }
 }

@@ -255,6 +255,21 @@ fn a_group_is_shown_with_the_limits_above_it_that_bind() {
 }
 
 #[test]
+fn what_is_left_of_a_list_or_an_amount_by_a_group_above_is_shown() {
+    let scene = Scene::new();
+    let script = format!(
+        "cg-set --name {NAME} mem=64M swap=8M cpus=0; cg-set --name {NAME}/in pids=5 mem=8M; \
+         cg-set --name {NAME}/in | awk '$1 == \"cpus\" || $1 == \"swap\" {{ print $1, $2, $NF }}'; \
+         cg-set --name {NAME}/in swap=9M; cg-set --name {NAME}/in | awk '$1 == \"swap\" {{ print $1, $2, $NF }}'; \
+         cg-set --name {NAME} --remove"
+    );
+    // On v1 each group has a list of its own.
+    let whose = if on_v2() { NAME.to_owned() } else { format!("{NAME}/in") };
+    let expected = format!("cpus 0 {whose}\nswap 9M {NAME}/in\nswap 8M {NAME}\n");
+    scene.script(&script).assert().success().stdout(expected).stderr("");
+}
+
+#[test]
 fn a_group_as_json_has_its_limits_its_use_and_its_processes() {
     let scene = Scene::new();
     let script = format!(
