@@ -305,6 +305,23 @@ fn what_a_setting_keeps_is_what_the_one_before_it_has_set() {
 }
 
 #[test]
+fn who_may_only_read_keeps_nobody_from_changing_a_group() {
+    let scene = Scene::new();
+    let lock = "$| = 1; open my $file, \"<\", $ARGV[0]; my $whole = pack \"ssx4qqix4\", 0, 0, 0, 0, 0; \
+                fcntl($file, 37, $whole) and print \"held\\n\"; <STDIN>";
+    let script = format!(
+        "cg-set --name {NAME} pids=10; coproc {{ exec perl -e '{lock}' $(group pids)/{NAME}/cgroup.procs; }}; \
+         read -r line <&${{COPROC[0]}}; echo $line; cg-set --name {NAME} pids=20; echo $?; \
+         cat $(group pids)/{NAME}/pids.max; cg-set --name {NAME} --remove; echo $?"
+    );
+    let run = scene.script(&script).assert().success().stdout("held\n0\n20\n0\n");
+    let said = String::from_utf8_lossy(&run.get_output().stderr).into_owned();
+    let why =
+        "a process that may only read it has locked it, so another cg-set could change it at the same time\n";
+    assert!(said.starts_with("cg-set: change the group ") && said.ends_with(why), "{said}");
+}
+
+#[test]
 fn a_group_is_not_removed_while_another_changes_it() {
     let scene = Scene::new();
     let script = format!(
