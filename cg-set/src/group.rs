@@ -170,11 +170,12 @@ impl Group {
 
     /// Makes the directories that are missing, and those above them.
     fn make(&mut self) -> Result<()> {
-        for dir in self.places() {
-            self.make_above(&dir)?;
-            self.make_one(&dir)?;
-        }
-        Ok(())
+        with_exact_modes(|| {
+            self.places().iter().try_for_each(|dir| {
+                self.make_above(dir)?;
+                self.make_one(dir)
+            })
+        })
     }
 
     /// Makes the directories that are missing, and waits for the turn to change the group.
@@ -220,11 +221,10 @@ impl Group {
         loop {
             let name = if count == 0 { name.to_owned() } else { format!("{name}.{count}") };
             *self = Self::new(hierarchies, &name, |tree, version, _| wanted(tree, version));
-            let made = self
-                .places()
-                .iter()
-                .try_for_each(|dir| self.make_own(dir))
-                .and_then(|()| if brake { self.make_brake(hierarchies, &name) } else { Ok(()) });
+            let made = with_exact_modes(|| {
+                self.places().iter().try_for_each(|dir| self.make_own(dir))?;
+                if brake { self.make_brake(hierarchies, &name) } else { Ok(()) }
+            });
             match made {
                 Ok(()) => return Ok(name),
                 Err(error) if error.errno() == Some(Errno::EEXIST) && count < MOST_NAMESAKES => {}
@@ -272,9 +272,12 @@ impl Group {
         }
     }
 
+    /// The mode is meant as it is, so there is to be no umask.
     fn create(&mut self, dir: &Path) -> Result<()> {
         self.share_out(dir)?;
-        with_exact_modes(|| DirBuilder::new().mode(0o755).create(dir))
+        DirBuilder::new()
+            .mode(0o755)
+            .create(dir)
             .doing(|| format!("make the group {}", dir.display()))
             .remedy(Errno::EACCES, DELEGATE)
             .remedy(Errno::EROFS, "the cgroup filesystem is mounted read-only here")
