@@ -65,12 +65,13 @@ fn a_killed_command_has_its_signal_its_kill_and_no_more_than_its_memory() {
 fn processor_time_and_how_long_it_was_held_back_are_counted() {
     let scene = Scene::new();
     // It ends by its own account of time, whatever the machine does besides.
-    let spin = "while read -r _ _ _ _ _ _ _ _ _ _ _ _ _ user _ < /proc/self/stat; [ $user -lt 30 ]; do :; done; exit 3";
-    let report = report(&scene, &["cpu=0.5", "--", "bash", "-c", spin]);
+    let spin = "while read -r _ _ _ _ _ _ _ _ _ _ _ _ _ user _ < /proc/self/stat; [ $user -lt 10 ]; do :; done; exit 3";
+    // So little that a busy machine has it too.
+    let report = report(&scene, &["cpu=0.1", "--", "bash", "-c", spin]);
     assert_eq!(report["exit"], 3);
     let (user, system) = (number(&report["cpu_user_usec"]), number(&report["cpu_system_usec"]));
-    assert!(user + system >= 300_000, "{report}");
-    assert!(number(&report["wall_usec"]) >= 2 * (user + system) - 100_000, "{report}");
+    assert!(user + system >= 100_000, "{report}");
+    assert!(number(&report["wall_usec"]) >= 10 * (user + system) - 200_000, "{report}");
     assert!(number(&report["throttled_usec"]) > 0 && number(&report["hits"]["cpu"]) > 0, "{report}");
 }
 
