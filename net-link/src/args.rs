@@ -7,8 +7,9 @@ use clap::Parser;
 
 use crate::{
     NetLink, account,
-    lan::{self, Connection},
+    lan::Connection,
     message::Ask,
+    names,
     words::{self, Name, Word},
 };
 
@@ -179,7 +180,7 @@ fn show(lan: &Name, json: bool) -> Result<()> {
 }
 
 fn list(json: bool) -> Result<()> {
-    let names = lan::all()?;
+    let names = names::all()?;
     let lines = || names.iter().flat_map(|name| [name, "\n"]).collect();
     let text = if json { chain::json(&names)? } else { lines() };
     chain::print(&text).map(drop)

@@ -3,7 +3,6 @@
 
 use std::{
     fs,
-    io::{BufRead, BufReader},
     os::fd::{AsFd, AsRawFd, OwnedFd},
 };
 
@@ -14,30 +13,17 @@ use nix::{
         prctl,
         resource::{Resource, getrlimit, setrlimit},
         signal::{SigSet, SigmaskHow, sigprocmask},
-        socket::{
-            AddressFamily, Backlog, Shutdown, SockFlag, SockType, UnixAddr, UnixCredentials, bind, connect,
-            getsockopt, listen, setsockopt, shutdown, socket, socketpair,
-            sockopt::{PeerCredentials, SendTimeout},
-        },
-        time::{TimeVal, TimeValLike},
+        socket::{AddressFamily, Shutdown, SockFlag, SockType, shutdown, socketpair},
         wait::waitpid,
     },
-    unistd::{ForkResult, Pid, Uid, chdir, fork, getpid, setsid},
+    unistd::{ForkResult, Pid, chdir, fork, getpid, setsid},
 };
 
 use crate::{
     holder::Holder,
     message::{self, Answer, Ask, Member},
+    names::{self, Rivals},
 };
-
-/// How the sockets' names begin; a number and the LAN's name follow.
-const PREFIX: &str = "chainbox-lan/";
-
-/// How many users may have a LAN of one name: each is at the first number that was free.
-const USERS: u32 = 16;
-
-/// Seconds that one may take to be reached. Thousands can wait at a time, and a LAN's holder does nothing that takes long.
-const PATIENCE: i64 = 2;
 
 /// How often one is tried to be found that has ended in between.
 const TRIES: u32 = 100;
@@ -50,16 +36,6 @@ pub(crate) struct Connection {
     holder: Option<Pid>,
 }
 
-/// Who is at the other end.
-pub(crate) fn peer(socket: &OwnedFd) -> Option<UnixCredentials> {
-    getsockopt(socket, PeerCredentials).ok()
-}
-
-/// Whether the other end is this user's too.
-pub(crate) fn is_ours(socket: &OwnedFd) -> bool {
-    peer(socket).is_some_and(|peer| peer.uid() == Uid::effective().as_raw())
-}
-
 impl Connection {
     /// One to the LAN of this name, which is begun if nobody holds it; or to one that has no name.
     pub(crate) fn open(lan: Option<&str>) -> Result<Self> {
@@ -68,8 +44,11 @@ impl Connection {
             if let Some(connection) = Self::find(lan)? {
                 return Ok(connection);
             }
-            if let Some(listener) = listen_at_a_free(lan)? {
-                return begin(Some(listener));
+            let (number, listener) = names::listen_at_a_free(lan)?;
+            match Rivals::of(lan, number)? {
+                Rivals::None => return begin(Some(listener)),
+                Rivals::Holds(connection) => return Ok(connection),
+                Rivals::IsFirst => {}
             }
         }
         Err(Error::new(format!("--lan {lan}"), "it ends each time that it is found"))
@@ -77,26 +56,24 @@ impl Connection {
 
     /// One to the LAN of this name, if this user has it.
     pub(crate) fn find(lan: &str) -> Result<Option<Self>> {
-        for number in 0..USERS {
-            let socket = new_socket()?;
-            // Another user's may be at this number, who takes no one in.
-            setsockopt(&socket, SendTimeout, &TimeVal::seconds(PATIENCE)).doing(doing)?;
-            match connect(socket.as_raw_fd(), &address(lan, number)?) {
-                Ok(()) if is_ours(&socket) => {
-                    let connection = Self { socket, holder: None };
-                    // Once it has answered it knows us, and does not end.
-                    match connection.ask(&Ask::Hello, &[]) {
-                        Ok(_) => return Ok(Some(connection)),
-                        Err(error) if is_gone(&error) => {}
-                        Err(error) => return Err(error),
-                    }
-                }
-                // Another user's, or nobody's.
-                Ok(()) | Err(Errno::ECONNREFUSED | Errno::EAGAIN) => {}
-                Err(errno) => return Err(errno).doing(|| format!("reach the LAN {lan}")),
+        names::check_who_we_are()?;
+        for socket in names::ours(lan, &names::numbers(lan)?)? {
+            if let Some(connection) = Self::greet(socket)? {
+                return Ok(Some(connection));
             }
         }
         Ok(None)
+    }
+
+    /// Waits until who listens holds a LAN, or will not.
+    pub(crate) fn greet(socket: OwnedFd) -> Result<Option<Self>> {
+        let connection = Self { socket, holder: None };
+        // Once it has answered it knows us, and does not end.
+        match connection.ask(&Ask::Hello, &[]) {
+            Ok(_) => Ok(Some(connection)),
+            Err(error) if is_gone(&error) => Ok(None),
+            Err(error) => Err(error),
+        }
     }
 
     /// Asks, and gives the last answer.
@@ -137,9 +114,15 @@ impl Connection {
         let _ = shutdown(self.socket.as_raw_fd(), Shutdown::Write);
         if let Ok(Some((Answer::Ended, _))) = message::receive(self.socket.as_fd()) {
             let _ = message::receive::<Answer>(self.socket.as_fd());
-            // As process 1 of a pid namespace the supervisor may have done so.
-            let _ = self.holder.map(|holder| waitpid(holder, None));
+            self.bury();
         }
+    }
+
+    /// Leaves no zombie of a holder that has ended. If it is no child of this process, or not any more, process 1 is
+    /// the one who does that.
+    pub(crate) fn bury(self) {
+        // As process 1 of a pid namespace the supervisor may have done so.
+        let _ = self.holder.map(|holder| waitpid(holder, None));
     }
 }
 
@@ -148,58 +131,8 @@ pub(crate) fn is_gone(error: &Error) -> bool {
     matches!(error.errno(), Some(Errno::ECONNRESET | Errno::EPIPE))
 }
 
-fn doing() -> String {
+pub(crate) fn doing() -> String {
     "talk to the process that holds the LAN".into()
-}
-
-/// The LANs of this user.
-pub(crate) fn all() -> Result<Vec<String>> {
-    let file = fs::File::open("/proc/net/unix").doing(|| "open /proc/net/unix".into())?;
-    let mut names = Vec::new();
-    for line in BufReader::new(file).lines() {
-        let line = line.doing(|| "read /proc/net/unix".into())?;
-        // Its last column, which an @ begins for a zero byte.
-        let name = line.split_once(&format!("@{PREFIX}")).and_then(|(_, rest)| rest.split_once('/'));
-        if let Some((_, name)) = name
-            && !names.iter().any(|other| other == name)
-        {
-            names.push(name.to_owned());
-        }
-    }
-    names.sort();
-    let is_found = |name: &String| Connection::find(name).is_ok_and(|found| found.is_some());
-    names.retain(is_found);
-    Ok(names)
-}
-
-fn new_socket() -> Result<OwnedFd> {
-    socket(AddressFamily::Unix, SockType::SeqPacket, SockFlag::SOCK_CLOEXEC, None)
-        .doing(|| "make a socket".into())
-}
-
-fn address(lan: &str, number: u32) -> Result<UnixAddr> {
-    UnixAddr::new_abstract(format!("{PREFIX}{number}/{lan}").as_bytes()).doing(|| format!("--lan {lan}"))
-}
-
-/// A socket with the LAN's name; `None` if one was begun in between.
-fn listen_at_a_free(lan: &str) -> Result<Option<OwnedFd>> {
-    for number in 0..USERS {
-        let socket = new_socket()?;
-        match bind(socket.as_raw_fd(), &address(lan, number)?) {
-            Ok(()) => {
-                listen(&socket, Backlog::MAXCONN).doing(|| format!("--lan {lan}"))?;
-                return Ok(Some(socket));
-            }
-            Err(Errno::EADDRINUSE) => {
-                // Ours, if it has been begun just now; else another user's.
-                if Connection::find(lan)?.is_some() {
-                    return Ok(None);
-                }
-            }
-            Err(errno) => return Err(errno).doing(|| format!("--lan {lan}")),
-        }
-    }
-    Err(Error::new(format!("--lan {lan}"), "many other users have a LAN of this name").hint("choose another"))
 }
 
 /// Starts a process that holds a LAN.
@@ -249,27 +182,4 @@ fn hold(first: OwnedFd, listener: Option<OwnedFd>, supervisor: i32) -> Result<()
     // The supervisor holds signals back that are to be passed on.
     sigprocmask(SigmaskHow::SIG_SETMASK, Some(&SigSet::empty()), None).doing(doing)?;
     Holder::new(first, supervisor, listener).and_then(Holder::run).doing(doing)
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn who_has_the_name_and_takes_no_one_in_is_passed_by() {
-        let lan = format!("test-{}", getpid());
-        let taken = new_socket().expect("a socket");
-        bind(taken.as_raw_fd(), &address(&lan, 0).expect("an address")).expect("a name");
-        listen(&taken, Backlog::new(0).expect("a length")).expect("a queue");
-        let mut waiting = Vec::new();
-        loop {
-            let socket = new_socket().expect("a socket");
-            rustix::io::ioctl_fionbio(&socket, true).expect("a socket that does not block");
-            if connect(socket.as_raw_fd(), &address(&lan, 0).expect("an address")) == Err(Errno::EAGAIN) {
-                break;
-            }
-            waiting.push(socket);
-        }
-        assert!(Connection::find(&lan).expect("an answer").is_none());
-    }
 }

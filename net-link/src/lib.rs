@@ -11,7 +11,7 @@
 //! | `switch.rs`, `frame.rs` | the way of a frame through a LAN |
 //! | `holder.rs` | the process that has all the other ends |
 //! | `hosts.rs`, `etc.rs` | the names of boxes, as each box sees them |
-//! | `lan.rs`, `message.rs` | how it is found, begun and spoken to |
+//! | `lan.rs`, `names.rs`, `message.rs` | how it is begun, found and spoken to |
 //! | `interface.rs` | TAP devices, addresses and routes |
 //! | `pcap.rs`, `account.rs` | what is told |
 
@@ -25,6 +25,7 @@ mod interface;
 mod lan;
 mod lane;
 mod message;
+mod names;
 mod pcap;
 mod quality;
 mod script;

@@ -107,6 +107,35 @@ fn lans_of_one_name_but_of_other_users_are_apart() {
 }
 
 #[test]
+fn as_many_users_as_like_have_a_lan_of_one_name() {
+    let scene = Scene::new();
+    let run = script(
+        &scene,
+        r#"tool=setpriv
+           for user in {54301..54320}; do
+               begin --reuid $user --regid $user --clear-groups ns-enter user -- net-link --lan lab -- bash -c 'echo ready; exec sleep 60'
+           done
+           net-link --list
+           tool=net-link begin --lan lab -- bash -c 'echo ready; exec sleep 60'
+           net-link --lan lab -- true
+           net-link --show lab | grep -c "^- "
+           setpriv --reuid 54320 --regid 54320 --clear-groups net-link --show lab | grep -c "^- "
+           finish"#,
+    );
+    run.success().stdout("1\n1\n").stderr("");
+}
+
+#[test]
+fn who_is_nobody_in_a_user_namespace_has_no_lan() {
+    let scene = Scene::new();
+    let run = script(&scene, "ns-enter user=none -- net-link --show lab");
+    run.code(125).stderr(
+        "net-link: --lan: this user namespace has no number for the caller, by which whose a LAN is is told; \
+         make one that has: ns-enter user --\n",
+    );
+}
+
+#[test]
 fn two_boxes_of_one_name_or_address_are_refused() {
     let scene = Scene::new();
     let run = script(
