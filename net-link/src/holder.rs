@@ -486,12 +486,28 @@ mod tests {
     use super::*;
     use nix::sys::socket::{AddressFamily, SockType, socketpair};
 
-    #[test]
-    fn who_asks_without_listening_has_to_wait() {
+    /// A LAN, and a connection to it.
+    fn lan() -> (Holder, OwnedFd) {
         let flags = SockFlag::SOCK_CLOEXEC;
         let pair = socketpair(AddressFamily::Unix, SockType::SeqPacket, None, flags);
         let (ours, theirs) = pair.expect("a pair of sockets");
-        let holder = Holder::new(theirs, 0, None).expect("a LAN");
+        (Holder::new(theirs, 0, None).expect("a LAN"), ours)
+    }
+
+    #[test]
+    fn who_cannot_be_listened_to_is_not_in_the_lan() {
+        let (mut holder, _ours) = lan();
+        // epoll(7) takes no plain file.
+        let ask = Ask::Join { words: Vec::new(), steps: Vec::new(), is_host: false, has_control: false };
+        let file = OwnedFd::from(File::open("/proc/self/exe").expect("a file"));
+        let refused = holder.answer(0, ask, vec![file]).expect_err("refused");
+        assert_eq!(refused.errno(), Some(Errno::EPERM));
+        assert_eq!(holder.switch.members().count(), 0);
+    }
+
+    #[test]
+    fn who_asks_without_listening_has_to_wait() {
+        let (holder, ours) = lan();
         let held = std::thread::spawn(|| holder.run());
         rustix::io::ioctl_fionbio(&ours, true).expect("a socket that does not block");
         let mut asked = 0;

@@ -229,6 +229,7 @@ pub(crate) fn set_carrier(frames: BorrowedFd, control: Option<&Route>, is_on: bo
 }
 
 /// The network namespace that the caller is in, as rtnetlink sees it.
+#[derive(Debug)]
 pub(crate) struct Route(Socket);
 
 impl Route {
@@ -286,6 +287,13 @@ impl Route {
         self.ask(RouteNetlinkMessage::SetLink(link), 0).doing(|| format!("set the interface {name} {way}"))
     }
 
+    /// Takes an interface away, with the other one of its pair.
+    pub(crate) fn remove(&self, index: u32) -> Result<()> {
+        let mut link = LinkMessage::default();
+        link.header.index = index;
+        self.ask(RouteNetlinkMessage::DelLink(link), 0).doing(|| format!("take the interface {index} away"))
+    }
+
     /// Gives an interface an address.
     pub(crate) fn add_address(&self, name: &str, net: Net) -> Result<()> {
         let mut message = AddressMessage::default();
@@ -337,7 +345,7 @@ fn family(address: IpAddr) -> Family {
     if address.is_ipv4() { Family::Inet } else { Family::Inet6 }
 }
 
-fn index(name: &str) -> Result<u32> {
+pub(crate) fn index(name: &str) -> Result<u32> {
     if_nametoindex(name).doing(|| format!("find the interface {name}"))
 }
 

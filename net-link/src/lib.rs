@@ -75,6 +75,8 @@ pub struct NetLink {
     hosts: Option<Vec<u8>>,
     report: Option<ReportFile>,
     connection: Option<Connection>,
+    /// The caller's interface, if it is one of a pair: the kernel takes it away some time after the other one.
+    host_side: Option<(Route, u32)>,
     /// The child has its link, and nothing more is asked until NEXT has ended.
     is_entered: bool,
     /// What the box's side is told of its addresses, if nobody else is.
@@ -102,6 +104,7 @@ impl NetLink {
             hosts: None,
             report: None,
             connection: None,
+            host_side: None,
             is_entered: false,
             given: Vec::new(),
         })
@@ -187,7 +190,11 @@ impl NetLink {
         let words: Vec<_> = host.iter().copied().map(Word::Ip).collect();
         self.join(&end, &words, true, None)?;
         let route = Route::open()?;
-        set_up(&route, &end.name, &host, self.mtu())
+        let done = set_up(&route, &end.name, &host, self.mtu());
+        if end.control.is_some() {
+            self.host_side = Some((route, interface::index(&end.name)?));
+        }
+        done
     }
 
     fn tell(&self, member: &Member) -> Result<()> {
@@ -303,11 +310,17 @@ impl Link for NetLink {
     }
 
     fn alarmed(&mut self) -> Result<()> {
-        self.connection = None;
+        if let Some(connection) = self.connection.take() {
+            connection.bury();
+        }
         Err(nobody_holds_it())
     }
 
     fn after(&mut self, ended: &Ended) -> Result<()> {
+        if let Some((route, index)) = self.host_side.take() {
+            // It may be gone, if the process that held the other one is.
+            let _ = route.remove(index);
+        }
         let Some(connection) = self.connection.take() else { return Ok(()) };
         let members = match connection.members(&Ask::Leave) {
             // The alarm was about to say so when NEXT ended. What kept NEXT from running has been said.

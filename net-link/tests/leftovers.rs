@@ -121,3 +121,60 @@ fn who_reads_a_record_of_frames_too_slowly_does_not_hold_the_lan_up() {
          net-link: --pcap: who reads it is too slow; what came then is missing\n",
     );
 }
+
+#[test]
+fn two_first_boxes_that_come_at_the_same_moment_are_in_one_lan() {
+    let scene = Scene::new();
+    let rounds = if slowness() > 1 { 10 } else { 50 };
+    let run = script(
+        &scene,
+        &format!(
+            r#"for round in {{1..{rounds}}}; do
+                   for box in 0 1 2; do
+                       exec {{ready[box]}}< <(exec net-link --lan lab -- bash -c 'echo ready; exec sleep 60')
+                       boxes[box]=$!
+                   done
+                   for box in 0 1 2; do read -r <&"${{ready[box]}}"; exec {{ready[box]}}<&-; done
+                   net-link --show lab | grep -c "^- "
+                   finish
+               done | sort | uniq -c | tr -s " ""#
+        ),
+    );
+    run.success().stdout(format!(" {rounds} 3\n")).stderr("");
+}
+
+#[test]
+fn whoever_is_killed_nothing_is_left() {
+    let scene = Scene::new();
+    // In a pid namespace of its own, whose first process reaps who is orphaned.
+    let run = script(
+        &scene,
+        r#"exec ns-enter --init net,pid,mnt -- bash -c '
+               namespaces() { lsns -nt net -o NS | sort -u | wc -l; }
+               for victim in supervisor command holder; do
+                   for box in 0 1; do
+                       exec {ready}< <(exec net-link --lan lab -- bash -c "echo ready; exec sleep 60" 2>/dev/null)
+                       boxes[box]=$!; read -r <&"$ready"
+                   done
+                   echo "$victim $(namespaces)"
+                   holder=$(pgrep -x net-link-lan)
+                   case $victim in
+                       supervisor) kill -KILL "${boxes[@]}" ;;
+                       command) pkill -KILL -x -P "${boxes[0]}" sleep; pkill -KILL -x -P "${boxes[1]}" sleep ;;
+                       holder) kill -KILL "$holder"
+                               # The first of them is its parent, and goes on.
+                               while pgrep -x net-link-lan >/dev/null; do :; done
+                               kill "${boxes[@]}" ;;
+                   esac
+                   wait "${boxes[@]}"
+                   while pgrep -x "net-link-lan|net-link|sleep" >/dev/null; do :; done
+                   grep -c chainbox-lan /proc/net/unix
+                   ip -brief link | cut -d " " -f 1
+                   namespaces
+               done'"#,
+    );
+    let left = "3\n0\nlo\n1\n";
+    let expected: String =
+        ["supervisor", "command", "holder"].map(|victim| format!("{victim} {left}")).concat();
+    run.success().stdout(expected);
+}
