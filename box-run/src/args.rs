@@ -18,6 +18,7 @@ use crate::{
     expand::{self, Expand},
     links,
     modes::Modes,
+    network::Network,
     print,
 };
 
@@ -61,6 +62,8 @@ pub struct Args {
     pub(crate) limits: Limits,
     #[command(flatten)]
     pub(crate) account: Account,
+    #[command(flatten)]
+    pub(crate) network: Network,
     #[command(flatten)]
     pub(crate) namespaces: NamespaceArgs,
     #[command(flatten)]
@@ -178,6 +181,8 @@ impl Tool for Args {
             "cpu",
             "pids",
             "report",
+            "lan",
+            "link",
             "hostname",
             "timeout",
             "chdir",
@@ -250,7 +255,7 @@ impl Args {
         let notes = notes.into_iter().filter(|(given, _)| *given).map(|(_, note)| note.to_owned());
         let joined = self.namespaces.ns.iter().flat_map(Namespaces::joined);
         let joined = joined.map(|word| format!("--ns {word}: the command is in that namespace with others"));
-        notes.chain(joined).map(|note| format!("loosened: {note}")).collect()
+        notes.chain(self.network.note()).chain(joined).map(|note| format!("loosened: {note}")).collect()
     }
 }
 

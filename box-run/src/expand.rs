@@ -6,7 +6,12 @@ use chain::{Doing, Error, Job, Result, Words};
 use clap::{ArgAction, ArgMatches, Command, CommandFactory, FromArgMatches, parser::ValueSource};
 use toml::{Table, Value};
 
-use crate::{Args, modes::Modes, presets::Preset};
+use crate::{
+    Args,
+    modes::Modes,
+    network::Network,
+    presets::{ALLOW_NET, Preset},
+};
 
 /// The options that this is about.
 #[derive(Debug, clap::Args)]
@@ -59,9 +64,12 @@ pub(crate) fn expand(words: Vec<OsString>) -> Result<Words> {
     all.extend(words.into_iter().skip(1));
     if let Some(preset) = typed.get_one::<Preset>("preset") {
         let said = command.clone().try_get_matches_from(&all).ok();
+        let has_link = said.as_ref().is_some_and(Network::is_wanted_by);
         let modes = said.map(|said| Modes::from_arg_matches(&said)).transpose().ok().flatten();
-        let words =
+        let mut words =
             if is_printed { preset.words() } else { preset.words_here(&modes.unwrap_or_default())? };
+        // Who has said which network has not meant this one.
+        words.retain(|word| !has_link || *word != ALLOW_NET);
         let pids = is_printed.then(|| format!("--pids={}", preset.pids()).into());
         all.splice(1..1, words.into_iter().map(OsString::from).chain(pids));
     }

@@ -6,6 +6,7 @@
 //! | `args.rs` | the command line |
 //! | `expand.rs`, `presets.rs` | words that stand for others |
 //! | `links.rs` | the links, with what a box has unless something else is said |
+//! | `network.rs` | what of that is about a network that leads out |
 //! | `privileges.rs` | what of that is about privileges and the environment |
 //! | `modes.rs`, `secrets.rs`, `walk.rs` | the host's tree as the root, and what is hidden in it |
 //! | `place.rs` | where another root is put together |
@@ -20,6 +21,7 @@ mod check;
 mod expand;
 mod links;
 mod modes;
+mod network;
 mod place;
 mod presets;
 mod print;

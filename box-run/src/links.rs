@@ -4,7 +4,7 @@ use std::{ffi::OsStr, path::PathBuf};
 
 use cg_set::{CgSet, Settings};
 use chain::{Error, Links, Result};
-use ns_enter::{Kind, Namespaces, NsEnter, Want};
+use ns_enter::{Kind, Made, Namespaces, NsEnter, Want};
 use ovl_mount::{Changes, Layers, OvlMount};
 use priv_drop::{PrivDrop, Seccomp};
 use root_enter::{Details, Entries, Entry, RootEnter};
@@ -12,7 +12,7 @@ use root_enter::{Details, Entries, Entry, RootEnter};
 use crate::{
     Args, check,
     modes::{self, Shown},
-    place,
+    network, place,
     presets::Preset,
     privileges,
 };
@@ -22,8 +22,9 @@ pub(crate) const PIDS: &str = "1024";
 /// The permissions that files are made without.
 const UMASK: u32 = 0o022;
 
-/// The links of the box, outermost first: the group, so that it holds all that follows; the namespaces; the tree;
-/// the switch into it; and what the command alone is without. And what is shown of the host's tree, if it is that.
+/// The links of the box, outermost first: what leads out of it; the group, so that it holds all that follows; the
+/// namespaces; the tree; the switch into it; and what the command alone is without. And what is shown of the host's
+/// tree, if it is that.
 pub(crate) fn of(args: &Args, for_chain: bool) -> Result<(Links, Option<Shown>)> {
     let mut links: Links = Vec::new();
     let (group, by_namespace) = counting(args)?;
@@ -37,7 +38,7 @@ pub(crate) fn of(args: &Args, for_chain: bool) -> Result<(Links, Option<Shown>)>
     let lower = args.layers.directories()?;
     let changes = changes(args);
     let is_host = lower.is_empty();
-    let mut wanted = namespaces(args)?;
+    let (network, mut wanted) = network::of(args, namespaces(args)?)?;
     let (place, entries, shown) = if is_host {
         let tree = modes::tree(&args.modes, &changes, &args.allow, &mut details)?;
         // root-enter runs the next tool from a mount of its own, which an ordinary user may make only in a mount
@@ -63,7 +64,14 @@ pub(crate) fn of(args: &Args, for_chain: bool) -> Result<(Links, Option<Shown>)>
         // The next tool is the host's.
         details.host_next = true;
     }
-    links.insert(inner, Box::new(made(args, wanted)?));
+    let mut details_made = args.made.clone();
+    let mut front: Links = Vec::new();
+    match network {
+        Some(link) if for_chain => (front, wanted) = network::in_front(link, wanted, &mut details_made)?,
+        link => front.extend(link.map(|link| Box::new(link) as _)),
+    }
+    links.insert(inner, Box::new(made(args, wanted, details_made)?));
+    links.splice(0..0, front);
     links.push(Box::new(RootEnter::new(place, entries).with(details)));
     links.push(Box::new(PrivDrop::new(privileges::of(args, is_host, by_namespace)?)));
     Ok((links, shown))
@@ -142,7 +150,7 @@ fn namespaces(args: &Args) -> Result<Namespaces> {
     Ok(wanted)
 }
 
-fn made(args: &Args, wanted: Namespaces) -> Result<NsEnter> {
+fn made(args: &Args, wanted: Namespaces, made: Made) -> Result<NsEnter> {
     let init = !args.namespaces.no_init && is_new(&wanted, Kind::Pid);
     let mut supervision = args.supervision.clone();
     if let Some(name) = &args.namespaces.name {
@@ -151,13 +159,7 @@ fn made(args: &Args, wanted: Namespaces) -> Result<NsEnter> {
     }
     // The new root gets its own.
     let no_proc = wanted.is_new(Kind::Mnt);
-    let details = ns_enter::Details {
-        made: args.made.clone(),
-        supervision,
-        init,
-        no_proc,
-        ..ns_enter::Details::default()
-    };
+    let details = ns_enter::Details { made, supervision, init, no_proc, ..ns_enter::Details::default() };
     Ok(NsEnter::new(wanted).with(details))
 }
 

@@ -14,6 +14,9 @@ use crate::{
 /// What lets the working directory be written, which the user has not named.
 const RW: &str = "--rw=.";
 
+/// The network of the caller, if no other is said.
+pub(crate) const ALLOW_NET: &str = "--allow-net";
+
 /// A kind of box.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, clap::ValueEnum)]
 pub(crate) enum Preset {

@@ -14,7 +14,8 @@ const LOOK: &str = "
     busybox sed 's/cg-set[.][0-9]*[.][0-9]*/GROUP/g' /proc/self/cgroup
     busybox ls -l /proc/self/fd | busybox awk '{print $9}'
     set -- $(ps -o pid); echo $#
-    busybox ip addr
+    # Its state comes later, by itself.
+    busybox ip addr | busybox sed 's/<[^>]*>//; s/ state [A-Z]*//'; busybox ip route
     ulimit -a; busybox cat /proc/self/uid_map /proc/self/oom_score_adj; busybox nice; umask
     for file in /sys/fs/cgroup/*/*max /sys/fs/cgroup/*/*quota_us; do echo $file $(busybox cat $file 2>/dev/null); done
     [ -d /usr/share ] || busybox find / -xdev | busybox sort";
@@ -71,6 +72,7 @@ fn the_printed_chain_makes_the_same_box() {
          --net-files --root-ro --umask 027 --chdir /a",
         "--root root --tmp --sysfs /sys --proc /proc --dev /other --suid --device-files --proc-full",
         "--root root --tmp --no-dev --symlink /other:/dev/link",
+        "--root root --tmp --mem 64M --sysfs /sys --lan box-$$ --link \"ip=10.9.0.2/24 ip=fd00::2/64\" --link gw=10.9.0.1 --link 'mtu=1300 down'",
     ] {
         let outputs = both_ways(&scene, options, LOOK);
         assert!(outputs.iter().all(|output| output.status.success()), "{options}: {outputs:?}");
@@ -103,6 +105,9 @@ fn the_printed_chain_of_an_ordinary_user_makes_the_same_box() {
         "--chdir / --over /opt",
         "--chdir / --preset agent --rw /srv",
         "--chdir / --preset service",
+        "--chdir / --lan box-$$",
+        "--chdir / --preset service --lan box-$$ --link \"ip=10.9.0.2/24 gw=10.9.0.1 loss=5%\"",
+        "--root root --lan box-$$ --ns all,uts=web --oom 100",
     ] {
         let outputs = both_ways_as_user(&scene, options, LOOK);
         assert!(outputs.iter().all(|output| output.status.success()), "{options}: {outputs:?}");
@@ -161,6 +166,10 @@ fn options() -> impl Strategy<Value = String> {
         "--domain example.org",
         "--no-init",
         "--allow-net",
+        "--lan box-$$",
+        "--lan box-$$ --link \"ip=10.9.0.2/24 loss=5%\" --link mtu=1300",
+        "--lan box-$$ --link down --pcap /dev/null --link-report /dev/null",
+        "--link-stat",
         "--allow-ipc",
         "--allow-env",
         "--ns time=+1h",

@@ -34,7 +34,7 @@ mod words;
 
 pub use args::{Args, Place};
 pub use quality::{Chance, Delay, Loss, Quality, Rate, Shape, Trait};
-pub use words::{Direction, Name, Net, State, Word};
+pub use words::{Direction, Name, Net, State, Word, settings};
 
 use std::{
     ffi::OsString,

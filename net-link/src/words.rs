@@ -274,6 +274,20 @@ pub(crate) fn parse<'a>(texts: impl IntoIterator<Item = &'a str>) -> Result<Vec<
     Ok(words)
 }
 
+/// Parses words of several options, between which there are spaces; what a later option says counts.
+pub fn settings<'a>(options: impl IntoIterator<Item = &'a str>) -> Result<Vec<Word>> {
+    let mut all: Vec<Word> = Vec::new();
+    for option in options {
+        let words = parse(option.split_whitespace())?;
+        if words.is_empty() {
+            return Err(Error::new(format!("{option:?}"), "no setting").hint("write some, such as loss=5%"));
+        }
+        all.retain(|word| words.iter().all(|later| later.key() != word.key()));
+        all.extend(words);
+    }
+    Ok(all)
+}
+
 /// What a link is at a time.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub(crate) struct Condition {
@@ -377,6 +391,19 @@ mod tests {
             [["loss=1%", "in.loss=2%"], ["in.loss=1%", "out.loss=2%"], ["ip=10.0.0.1/8", "ip=fd00::1/64"]]
         {
             assert!(parse(texts).is_ok(), "{texts:?}");
+        }
+    }
+
+    #[test]
+    fn a_later_option_counts() {
+        let shown = |options: &[&str]| {
+            settings(options.iter().copied())
+                .map(|words| words.iter().map(Word::to_string).collect::<Vec<_>>().join(" "))
+        };
+        let told = shown(&["loss=1% delay=5ms", "in.loss=3%", " loss=2%  up "]);
+        assert_eq!(told.expect("parses"), "delay=5ms in.loss=3% loss=2% up");
+        for options in [&["loss=1% loss=2%"][..], &[""], &["up", " "], &["loss=5%,up"]] {
+            assert!(shown(options).is_err(), "{options:?}");
         }
     }
 

@@ -166,6 +166,19 @@ impl Namespaces {
         self
     }
 
+    /// The same without a new one of this kind; `all` is the others by their names then.
+    #[must_use]
+    pub fn without(mut self, kind: Kind) -> Self {
+        if self.all == Some(Want::New) {
+            self.all = None;
+            for other in Kind::ALL.into_iter().filter(|kind| kind.is_known_here()) {
+                self.want(other, Want::New);
+            }
+        }
+        self.wanted.retain(|wanted| *wanted != (kind, Want::New));
+        self
+    }
+
     /// Adds what is wanted of a kind that was not named.
     pub(crate) fn want(&mut self, kind: Kind, want: Want) {
         if !self.wanted.iter().any(|(other, _)| *other == kind) {
@@ -284,6 +297,15 @@ mod tests {
         ] {
             assert!(parse(text).is_err(), "{text}");
         }
+    }
+
+    #[test]
+    fn a_kind_that_another_link_makes_is_left_out() {
+        let without = |text| parse(text).expect("parses").without(Kind::Net).word();
+        assert_eq!(without("uts=web,net,pid"), "uts=web,pid");
+        assert_eq!(without("net@1"), "net@1");
+        let rest = without("all,uts=web");
+        assert!(rest.to_string_lossy().starts_with("user,uts=web,ipc,cgroup,"), "{rest:?}");
     }
 
     #[test]

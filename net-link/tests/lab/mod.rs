@@ -5,7 +5,7 @@ use std::os::unix::fs::chown;
 use assert_cmd::assert::Assert;
 use chain_testing::{ORDINARY_USER, Scene};
 
-/// Errors are told in English. `begin WORDS` starts `net-link WORDS` and goes on when its command has said that it is ready; `finish` ends all of
+/// Errors are told in English. `begin WORDS` starts `net-link WORDS`, or another `$tool`, and goes on when its command has said that it is ready; `finish` ends all of
 /// those. `$serve` is a web server for a box.
 /// `ready_at PORT` says so when somebody listens there.
 const FUNCTIONS: &str = r#"
@@ -13,7 +13,7 @@ const FUNCTIONS: &str = r#"
     boxes=()
     begin() {
         local line ready
-        exec {ready}< <(exec net-link "$@")
+        exec {ready}< <(exec "${tool:-net-link}" "$@")
         boxes+=($!)
         read -r line <&"$ready"
         [[ $line == ready ]] || { echo "not ready: $line"; exit 1; }
