@@ -28,7 +28,8 @@ use crate::{
     name = "box-run",
     version,
     override_usage = "box-run [OPTIONS] {--root DIR | --lower DIR}... [--] [NEXT [ARG...]]
-       box-run [OPTIONS] [--ro DIR | --rw DIR | --hide DIR | --over DIR]... [--] [NEXT [ARG...]]"
+       box-run [OPTIONS] [--ro DIR | --rw DIR | --hide DIR | --over DIR]... [--] [NEXT [ARG...]]
+       box-run {ps | exec NAME [--] [NEXT [ARG...]] | stop NAME}"
 )]
 #[command(after_help = "\
 Without NEXT it is sh. The box has no network, few capabilities and an environment of its own, and may

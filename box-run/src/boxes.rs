@@ -267,7 +267,7 @@ fn status_of(pid: i32, field: &str) -> Option<String> {
 
 /// Run a command in a box that has a name, in its namespaces and groups, with no more privileges than its command
 #[derive(Debug, Parser)]
-#[command(name = "box-run exec", override_usage = "box-run exec [OPTIONS] NAME [--] NEXT [ARG...]")]
+#[command(name = "box-run exec", override_usage = "box-run exec [OPTIONS] NAME [--] [NEXT [ARG...]]")]
 struct Exec {
     #[command(flatten)]
     options: Options,

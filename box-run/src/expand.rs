@@ -3,8 +3,15 @@
 use std::{ffi::OsString, fs, path::PathBuf};
 
 use chain::{Doing, Error, Job, Result, Words};
-use clap::{ArgAction, ArgMatches, Command, CommandFactory, FromArgMatches, parser::ValueSource};
-use toml::{Table, Value};
+use clap::{
+    ArgAction, ArgMatches, Command, CommandFactory, FromArgMatches,
+    error::{ContextKind, ContextValue},
+    parser::ValueSource,
+};
+use toml::{
+    Table, Value,
+    de::{DeTable, DeValue},
+};
 
 use crate::{
     Args,
@@ -88,42 +95,93 @@ pub(crate) fn expand(words: Vec<OsString>) -> Result<Words> {
 
 /// Adds the words that a file stands for, and gives the command that is in it.
 fn read(text: &str, command: &Command, words: &mut Vec<OsString>) -> Result<Vec<OsString>> {
+    let at = |place: Option<usize>, error: Error| match place {
+        Some(place) => {
+            let lines = text.bytes().take(place).filter(|byte| *byte == b'\n').count();
+            error.within(&format!("line {}", lines + 1))
+        }
+        None => error,
+    };
     let table: Table = text.parse().map_err(|error: toml::de::Error| {
-        Error::new("not TOML", error.message()).hint("write lines such as mem = \"64M\"")
+        let place = error.span().map(|span| span.start);
+        at(place, Error::new("not TOML", error.message()).hint("write lines such as mem = \"64M\""))
     })?;
+    // The same once more, with the places of the keys.
+    let places = DeTable::parse(text).ok();
+    let places = places.as_ref().map(toml::Spanned::get_ref);
     let mut next = Vec::new();
     for (key, value) in table {
-        match value {
-            Value::Array(all) if key == NEXT => {
-                for word in all {
-                    next.push(OsString::from(text_of(&key, &word)?));
-                }
-            }
+        let place = places.and_then(|places| place_of(places, &key));
+        let done = match value {
+            Value::Array(all) if key == NEXT => all.iter().try_for_each(|word| {
+                next.push(OsString::from(text_of(&key, word)?));
+                Ok(())
+            }),
+            _ if key == NEXT => Err(not(&key, "an array").hint("write such as next = [\"make\", \"test\"]")),
             Value::Array(all) if key == ENTRY => {
-                for one in all {
-                    let Value::Table(one) = one else { return Err(not(&key, "a table, such as [[entry]]")) };
+                for (number, one) in all.into_iter().enumerate() {
+                    let Value::Table(one) = one else {
+                        return Err(at(place, not(&key, "a table, such as [[entry]]")));
+                    };
                     for (key, value) in one {
-                        add(&key, value, command, words)?;
+                        let place = places.and_then(|places| place_of(entry(places, number)?, &key));
+                        add(&key, value, command, words).map_err(|error| at(place, error))?;
                     }
                 }
+                Ok(())
             }
-            value => add(&key, value, command, words)?,
-        }
+            value => add(&key, value, command, words),
+        };
+        done.map_err(|error| at(place, error))?;
     }
     Ok(next)
+}
+
+/// Where a key stands in the text.
+fn place_of(places: &DeTable, key: &str) -> Option<usize> {
+    places.iter().find(|(place, _)| place.get_ref() == key).map(|(place, _)| place.span().start)
+}
+
+/// One of the tables of what goes into the root.
+fn entry<'a>(places: &'a DeTable<'a>, number: usize) -> Option<&'a DeTable<'a>> {
+    let (_, entries) = places.iter().find(|(place, _)| place.get_ref() == ENTRY)?;
+    let DeValue::Array(entries) = entries.get_ref() else { return None };
+    match entries.get(number)?.get_ref() {
+        DeValue::Table(entry) => Some(entry),
+        _ => None,
+    }
+}
+
+/// The option of a box whose name is most like this one, by the measure that clap has for words that are typed.
+fn nearest(command: &Command, key: &str) -> Option<String> {
+    // Else what it does not know would be a word of NEXT to it.
+    let plain =
+        command.clone().mut_arg("words", |arg| arg.allow_hyphen_values(false).trailing_var_arg(false));
+    let error = plain.try_get_matches_from(["box-run".to_owned(), format!("--{key}")]).err()?;
+    let Some(ContextValue::String(like)) = error.get(ContextKind::SuggestedArg) else { return None };
+    let like = like.strip_prefix("--")?;
+    let is_it =
+        |arg: &&clap::Arg| arg.get_long() == Some(like) && !NOT_IN_A_FILE.contains(&arg.get_id().as_str());
+    command.get_arguments().find(is_it).map(|_| like.to_owned())
 }
 
 fn add(key: &str, value: Value, command: &Command, words: &mut Vec<OsString>) -> Result<()> {
     let is_it = |arg: &&clap::Arg| {
         arg.get_long() == Some(key) || arg.get_short().is_some_and(|short| key == short.to_string())
     };
-    let known =
-        command.get_arguments().find(is_it).filter(|arg| !NOT_IN_A_FILE.contains(&arg.get_id().as_str()));
-    let Some(arg) = known else {
-        return Err(
-            Error::new(key, "not an option of a box").hint("box-run --help lists those that there are")
-        );
+    let Some(arg) = command.get_arguments().find(is_it) else {
+        let error = Error::new(key, "not an option of a box");
+        return Err(match nearest(command, key) {
+            _ if value.is_table() => {
+                error.hint("options are not in tables; write lines such as mem = \"64M\"")
+            }
+            Some(like) => error.hint(format!("{like} is one, and box-run --help lists all")),
+            None => error.hint("box-run --help lists those that there are"),
+        });
     };
+    if NOT_IN_A_FILE.contains(&arg.get_id().as_str()) {
+        return Err(Error::new(key, "it can only be typed"));
+    }
     let is_long = arg.get_long() == Some(key);
     let mut push = |value: Option<String>| match value {
         // Behind one letter clap takes no value in the same word here.

@@ -160,6 +160,24 @@ fn the_callers_command_line_is_not_seen() {
 }
 
 #[test]
+fn a_file_that_is_given_to_be_read_is_written_by_who_owns_it_unless_landlock_or_its_mode_forbids() {
+    let scene = Scene::new();
+    scene.rootfs("root");
+    let call = |options: &str| {
+        let write = "sh -c 'echo written >/proc/self/fd/0' 2>/dev/null";
+        said(&scene, &format!("echo kept >file; box-run --root root {options} -- {write} <file; cat file"))
+    };
+    assert_eq!(call(""), "written\n");
+    assert_eq!(call("--user 1000"), "kept\n");
+    if chain_testing::kernel_is_from((6, 12)) {
+        assert_eq!(call("--landlock ro:/"), "kept\n");
+    }
+    let piped =
+        "cat file | box-run --root root -- sh -c 'echo written >/proc/self/fd/0' 2>/dev/null; cat file";
+    assert_eq!(said(&scene, piped), "kept\n");
+}
+
+#[test]
 fn an_abstract_socket_of_the_host_is_not_reached() {
     let scene = Scene::new();
     let listen = "perl -MSocket -e 'socket(S, AF_UNIX, SOCK_STREAM, 0); bind(S, pack(\"S a*\", AF_UNIX, \"\\0chainbox-test\")) or die; \

@@ -17,7 +17,7 @@ use std::{
 use nix::{
     errno::Errno,
     fcntl::AtFlags,
-    unistd::{execve, execveat, execvp},
+    unistd::{AccessFlags, eaccess, execve, execveat, execvp},
 };
 
 use crate::{
@@ -150,6 +150,11 @@ pub(crate) fn explain(name: &OsStr, path: Option<OsString>, errno: Errno) -> Err
         }
         (Errno::EACCES, Some(path)) if path.is_dir() => {
             error.words("it is a directory").with_status(NOT_RUNNABLE)
+        }
+        (Errno::EACCES, Some(path)) if eaccess(&path, AccessFlags::X_OK).is_ok() => {
+            let hint = "its mode lets it, so a rule forbids it, or its interpreter or dynamic loader: \
+                        those of --landlock let run what is below exec: and ro:";
+            error.hint(hint).with_status(NOT_RUNNABLE)
         }
         (Errno::EACCES, Some(_)) => {
             error.hint("is it executable, and its filesystem not noexec?").with_status(NOT_RUNNABLE)

@@ -228,10 +228,14 @@ fn a_kernel_without_it_is_an_error_or_with_try_said_once() {
 #[test]
 fn a_command_that_no_rule_lets_run_is_not_run() {
     let Some(scene) = scene() else { return };
-    scene
-        .tool("priv-drop")
-        .args(["--landlock", "ro:/etc", "--", "true"])
-        .assert()
-        .code(126)
-        .stderr("priv-drop: run true: Permission denied; is it executable, and its filesystem not noexec?\n");
+    scene.tree(".", &[("script", "#!/bin/sh\n")]);
+    let rule = format!("exec:{}", scene.dir().display());
+    // The second is a rule for the script, but not for its interpreter.
+    for (rule, command) in [("ro:/etc", "true"), (rule.as_str(), "./script")] {
+        let script = format!("chmod +x script; exec priv-drop --landlock {rule} -- {command}");
+        scene.script(&script).assert().code(126).stdout("").stderr(format!(
+            "priv-drop: run {command}: Permission denied; its mode lets it, so a rule forbids it, or its interpreter or \
+             dynamic loader: those of --landlock let run what is below exec: and ro:\n"
+        ));
+    }
 }
