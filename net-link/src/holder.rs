@@ -308,11 +308,14 @@ impl Holder {
             Ask::Change { of, words } => self.change(of.as_deref(), &words).map(|()| vec![Answer::Done]),
             Ask::Members => Ok(self.members(|_| true)),
             Ask::Leave => {
-                let links = self.clients.get_mut(&number).map(|client| std::mem::take(&mut client.links));
-                let links = links.unwrap_or_default();
+                // Each is told of while it is known whose it is.
+                let links = self.clients.get(&number).map(|client| client.links.clone()).unwrap_or_default();
                 let answers = self.members(|id| links.contains(&id));
                 for id in links {
                     self.remove(id);
+                }
+                if let Some(client) = self.clients.get_mut(&number) {
+                    client.links.clear();
                 }
                 Ok(answers)
             }
