@@ -16,6 +16,9 @@ pub(crate) struct Network {
     /// Be in the LAN of this name, which is there as long as a box is in it
     #[arg(long, value_name = "NAME")]
     pub(crate) lan: Option<net_link::Name>,
+    /// Leave /etc/hosts as it is; without this, the boxes of the LAN that have names are in it
+    #[arg(long, requires = "lan")]
+    no_hosts: bool,
     /// What the link to the LAN, or to the caller, is like: 'ip=10.9.0.2/24 loss=5%'; may be repeated
     #[arg(long, value_name = "SETTINGS")]
     link: Vec<String>,
@@ -73,6 +76,7 @@ impl Network {
             .map_err(|error| error.within("--link"))?;
         let place = Place {
             lan: self.lan.clone(),
+            no_hosts: self.no_hosts,
             script: self.link_script.clone(),
             pcap: self.pcap.clone(),
             report: self.link_report.clone(),

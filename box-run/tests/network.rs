@@ -40,6 +40,22 @@ fn boxes_of_a_lan_get_what_others_serve_until_they_are_cut_off() {
     run.success().stderr("").stdout("hello\n (28) \n (28) \nhello\n");
 }
 
+#[test]
+fn boxes_find_each_other_by_name() {
+    let scene = Scene::new();
+    scene.rootfs("root");
+    let run = script(
+        &scene,
+        r#"tool=box-run
+           begin --chdir / --lan lab --link "name=web ip=10.9.0.1/24" -- sh -c "echo ready; exec sleep 60"
+           names() { box-run "$@" --lan lab --link "name=client ip=10.9.0.2/24" -- cat /etc/hosts | tr -s ' ' | grep ^10.9; }
+           names --chdir /; names --chdir / --root root --tmp --net-files; names --chdir / --no-hosts; names --chdir / --root root --tmp --net-files --no-hosts
+           finish"#,
+    );
+    let both = "10.9.0.1 web \n10.9.0.2 client \n";
+    run.success().stderr("").stdout(both.repeat(2));
+}
+
 /// A box of an ordinary user is in a user namespace of its own. The LAN is in the machine's network, in which no packet is.
 #[test]
 fn boxes_of_an_ordinary_user_meet_however_they_are_made() {

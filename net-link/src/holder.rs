@@ -501,7 +501,13 @@ mod tests {
     fn who_cannot_be_listened_to_is_not_in_the_lan() {
         let (mut holder, _ours) = lan();
         // epoll(7) takes no plain file.
-        let ask = Ask::Join { words: Vec::new(), steps: Vec::new(), is_host: false, has_control: false };
+        let ask = Ask::Join {
+            words: Vec::new(),
+            steps: Vec::new(),
+            is_host: false,
+            has_control: false,
+            has_hosts: false,
+        };
         let file = OwnedFd::from(File::open("/proc/self/exe").expect("a file"));
         let refused = holder.answer(0, ask, vec![file]).expect_err("refused");
         assert_eq!(refused.errno(), Some(Errno::EPERM));
