@@ -15,6 +15,7 @@ fn a_file_stands_for_what_it_was_printed_of() {
         "--root root --tmp --mem 64M --cpu 0.5 --pids 10 --hostname web --env A=b --env C=d -- sh -c 'echo $A'",
         "--root root --tmp=4M --tmpfs /a --bind root:/a/b --symlink c:/d --net-files --tmpfs /e:mode=700,size=4K --cgroup -- true",
         "--lower root --root root --allow-net --no-init --user 7:8 --groups 1,2 --rlimit core=1M --rlimit nofile=9 -o volatile -- sh",
+        "--root root --lan lab --link 'ip=10.9.0.2/24 loss=5%' --link mtu=1300 --link-stat --pcap frames --link-script steps -- sh",
         "--rw . --hide /opt --timeout 5s --report - --seccomp strict --landlock ro:/",
         "--ro . --limit memory.swappiness=10 --oom=-5 --nice=-3 -- echo -- --x",
     ] {
