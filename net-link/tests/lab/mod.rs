@@ -7,7 +7,8 @@ use chain_testing::{ORDINARY_USER, Scene};
 
 /// Errors are told in English. `begin WORDS` starts `net-link WORDS`, or another `$tool`, and goes on when its command has said that it is ready; `finish` ends all of
 /// those. `$serve` is a web server for a box.
-/// `ready_at PORT` says so when somebody listens there.
+/// `ready_at PORT` says so when somebody listens there. `left` waits until no process of a box is there, and says how many
+/// sockets of LANs there are, which interfaces, and how many network namespaces, as `namespaces` does.
 const FUNCTIONS: &str = r#"
     export LC_ALL=C.UTF-8
     boxes=()
@@ -25,6 +26,11 @@ const FUNCTIONS: &str = r#"
     }
     ready_at() { until : 2>/dev/null <>/dev/tcp/127.0.0.1/$1; do :; done; echo ready; }
     export -f ready_at
+    namespaces() { lsns -nt net -o NS | sort -u | wc -l; }
+    left() {
+        while pgrep -x "net-link-lan|net-link|box-run|sleep" >/dev/null; do :; done
+        grep -c chainbox-lan /proc/net/unix; ip -brief link | cut -d " " -f 1; namespaces
+    }
     serve='ready_at 80 & exec busybox httpd -f -p 80 -h .'
 "#;
 
@@ -32,6 +38,12 @@ const FUNCTIONS: &str = r#"
 #[allow(dead_code, reason = "not all test programs have one")]
 pub(crate) fn script(scene: &Scene, script: &str) -> Assert {
     scene.script(&format!("exec ns-enter net -- bash -c '{}'", quoted(script))).assert()
+}
+
+/// The same in a pid namespace of its own, whose first process reaps who is orphaned.
+#[allow(dead_code, reason = "not all test programs have one")]
+pub(crate) fn script_alone(scene: &Scene, script: &str) -> Assert {
+    scene.script(&format!("exec ns-enter --init net,pid,mnt -- bash -c '{}'", quoted(script))).assert()
 }
 
 /// The same as an ordinary user, who is root in a user namespace.
