@@ -32,12 +32,19 @@ pub(crate) fn open(name: &OsStr, path: Option<OsString>) -> Result<OwnedFd> {
     let doing = || format!("run {} of the host", name.display());
     if let Err(why) = stands_alone(&file) {
         let error = Error::new(doing(), why).with_status(NOT_RUNNABLE);
-        return Err(error.hint("a statically linked one can be run in another root"));
+        return Err(error.hint(match why {
+            SCRIPT => {
+                "name one that is linked statically, as busybox sh, or run what the new root has without -H"
+            }
+            _ => "link it statically, or run the new root's own without -H",
+        }));
     }
     let program = copy_below(&file, "", false).doing(doing).remedy(Errno::EPERM, "run as root")?;
     make_read_only(&program, false).map_err(|error| error.within(&doing()))?;
     Ok(program)
 }
+
+const SCRIPT: &str = "it is a script, which needs its interpreter";
 
 fn find(name: &OsStr, path: Option<OsString>) -> Result<File, Errno> {
     let mut refused = Errno::ENOENT;
@@ -70,9 +77,7 @@ fn stands_alone(file: &File) -> Result<(), &'static str> {
     match has_loader(file) {
         Ok(Some(false)) => Ok(()),
         Ok(Some(true)) => Err("it needs a dynamic loader and libraries"),
-        Ok(None) if read::<2>(file, 0).is_ok_and(|start| start == *b"#!") => {
-            Err("it is a script, which needs its interpreter")
-        }
+        Ok(None) if read::<2>(file, 0).is_ok_and(|start| start == *b"#!") => Err(SCRIPT),
         Ok(None) => Err(NO_PROGRAM),
         Err(error) if error.kind() == ErrorKind::UnexpectedEof => Err(NO_PROGRAM),
         Err(_) => Err("it cannot be read"),
@@ -133,7 +138,7 @@ mod tests {
         let run = |path: &str| stands_alone(&File::open(path).expect(path));
         assert_eq!(run("/bin/busybox"), Ok(()));
         assert_eq!(run("/bin/true"), Err("it needs a dynamic loader and libraries"));
-        assert_eq!(stands_alone(&file(b"#!/bin/sh\n")), Err("it is a script, which needs its interpreter"));
+        assert_eq!(stands_alone(&file(b"#!/bin/sh\n")), Err(SCRIPT));
         for text in [&b""[..], b"#", b"text that is no program", b"\x7fELF\x02\x01"] {
             assert_eq!(stands_alone(&file(text)), Err("it is no program of this machine's kind"));
         }

@@ -311,6 +311,24 @@ fn a_broken_layer_is_said_so() {
 }
 
 #[test]
+fn a_layer_that_is_cut_between_entries_is_refused() {
+    let scene = Scene::new();
+    // A header and a block for each file, and then empty blocks.
+    let script = "mkdir upper; echo a >upper/a; echo b >upper/b; tar -C upper -cf whole.tar a b; for blocks in 0 2 4 5 6; do \
+                  head -c $((blocks * 512)) whole.tar >cut.tar; ovl-layer -x cut.tar dir; echo $?; gzip -c cut.tar | ovl-layer -x - zipped; echo $?; rm -rf dir zipped; done; ls -A";
+    let run = scene.script(script).assert().success();
+    let cut = |name: &str| {
+        format!(
+            "ovl-layer: read {name}: it does not end as a tar does, so entries may be missing; it was cut, or what made it \
+             did not finish\n"
+        )
+    };
+    // One empty block is an end too, as it is to GNU tar.
+    run.stdout("125\n125\n".repeat(3) + &"0\n".repeat(4) + "cut.tar\nupper\nwhole.tar\n")
+        .stderr((cut("cut.tar") + &cut("-")).repeat(3));
+}
+
+#[test]
 fn a_damaged_layer_leaves_nothing() {
     let scene = Scene::new();
     let script = "mkdir upper; head -c 100k /dev/urandom > upper/file; \

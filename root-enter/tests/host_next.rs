@@ -50,7 +50,8 @@ fn what_needs_another_file_is_refused_before_anything_is_made() {
     fs::write(scene.path("script"), "#!/bin/sh\n").expect("write");
     fs::set_permissions(scene.path("script"), fs::Permissions::from_mode(0o755)).expect("chmod");
     fs::write(scene.path("text"), "text\n").expect("write");
-    let hint = "a statically linked one can be run in another root";
+    let hint = "link it statically, or run the new root's own without -H";
+    let script = "name one that is linked statically, as busybox sh, or run what the new root has without -H";
     for (program, status, why) in [
         (
             "/bin/true",
@@ -60,7 +61,7 @@ fn what_needs_another_file_is_refused_before_anything_is_made() {
         (
             "./script",
             126,
-            format!("run ./script of the host: it is a script, which needs its interpreter; {hint}"),
+            format!("run ./script of the host: it is a script, which needs its interpreter; {script}"),
         ),
         (
             "./text",

@@ -21,6 +21,8 @@ pub(super) struct Metered {
     left: Rc<Cell<u64>>,
     /// Nothing is compressed.
     pub(super) is_plain: bool,
+    /// Its end was met.
+    pub(super) has_ended: bool,
 }
 
 impl Metered {
@@ -38,7 +40,7 @@ impl Metered {
             Box::new(file)
         };
         let left = Rc::new(Cell::new(0));
-        Ok((Self { inner, left: Rc::clone(&left), is_plain }, left))
+        Ok((Self { inner, left: Rc::clone(&left), is_plain, has_ended: false }, left))
     }
 }
 
@@ -50,6 +52,7 @@ impl Read for Metered {
         }
         let length = self.inner.read(&mut buffer[..most])?;
         self.left.set(self.left.get() - length as u64);
+        self.has_ended |= length == 0 && !buffer.is_empty();
         Ok(length)
     }
 }

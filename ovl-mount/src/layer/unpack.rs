@@ -103,9 +103,16 @@ fn fill(file: File, name: &str, dir: &Path, bounds: Bounds) -> Result<()> {
         tree.add(&mut entry)
             .map_err(|error| error.within(&format!("{name}: {}", OsStr::from_bytes(&path).display())))?;
     }
+    let mut reader = archive.into_inner();
+    // Two empty blocks end a tar (POSIX.1-2017, pax, "ustar Interchange Format"), of which the first says that no entry
+    // follows. Without it nothing tells a layer that was cut from a whole one, compressed or not.
+    if reader.has_ended {
+        return Err(Error::new(reading(), "it does not end as a tar does, so entries may be missing")
+            .hint("it was cut, or what made it did not finish"));
+    }
     // What is damaged is known at the end of the stream only, where the checksum is.
     left.set(PADDING);
-    io::copy(&mut archive.into_inner(), &mut io::sink()).doing(reading)?;
+    io::copy(&mut reader, &mut io::sink()).doing(reading)?;
     tree.finish()
 }
 
