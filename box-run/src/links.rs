@@ -47,8 +47,7 @@ pub(crate) fn of(args: &Args, for_chain: bool) -> Result<(Links, Option<Shown>)>
             wanted = wanted.with_new(Kind::Mnt);
         }
         for (dir, changes) in tree.over {
-            let layers = Layers { lower: vec![dir.clone()], changes, options: args.mount.clone() };
-            links.push(Box::new(OvlMount::new(layers, dir).by_fuse(args.layers.fuse)));
+            links.push(Box::new(OvlMount::over(dir, changes, args.mount.clone()).by_fuse(args.layers.fuse)));
         }
         let entries = tree.entries.into_iter().chain(args.entries.0.iter().cloned()).collect();
         (PathBuf::from("/"), Entries(entries), Some(tree.shown))

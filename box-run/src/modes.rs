@@ -304,10 +304,12 @@ fn changes_of(over: Vec<PathBuf>, changes: &Changes) -> Result<Vec<(PathBuf, Cha
 }
 
 fn entry(path: PathBuf, mode: Mode) -> Entry {
-    let bind = |path: PathBuf, set| Entry::Bind(Bind { set, ..Bind::new(From::Real(path.clone()), path) });
+    let bind = |from, set| Entry::Bind(Bind { set, ..Bind::new(from, path.clone()) });
     match mode {
-        Mode::ReadOnly => bind(path, MountAttrFlags::MOUNT_ATTR_RDONLY),
-        Mode::Writable | Mode::Over => bind(path, MountAttrFlags::empty()),
+        Mode::ReadOnly => bind(From::Real(path.clone()), MountAttrFlags::MOUNT_ATTR_RDONLY),
+        Mode::Writable => bind(From::Real(path.clone()), MountAttrFlags::empty()),
+        // If it were the directory below the overlay, what is to be thrown away would be written there.
+        Mode::Over => bind(From::Mounted(path.clone()), MountAttrFlags::empty()),
         Mode::Hidden(mode) if path.is_dir() => {
             Entry::Tmpfs(Tmpfs { to: path, size: Some(HIDDEN), mode: Some(mode) })
         }

@@ -35,7 +35,9 @@ pub(crate) fn choose(layers: &Layers, entries: &Entries) -> Result<PathBuf> {
 /// files.
 fn source(entry: &Entry) -> Option<&Path> {
     match entry {
-        Entry::Bind(Bind { from: From::Path(path) | From::Real(path), .. }) => Some(path),
+        Entry::Bind(Bind { from: From::Path(path) | From::Real(path) | From::Mounted(path), .. }) => {
+            Some(path)
+        }
         _ => None,
     }
 }

@@ -186,6 +186,25 @@ fn what_was_judged_is_what_is_written_even_if_a_link_takes_its_place_meanwhile()
 }
 
 #[test]
+fn what_is_thrown_away_is_written_to_no_directory_that_takes_the_place_of_another_meanwhile() {
+    let scene = Scene::new();
+    // The first is the directory at the one moment, and the second at the next.
+    let script = "mkdir -p ws/sub ws/other; \
+                  perl -e 'my ($sub, $other) = (\"ws/sub\", \"ws/other\"); while (1) { syscall(316, -100, $sub, -100, $other, 2) }' & swap=$!; \
+                  for i in {1..60}; do box-run --ro . --over ws/sub -- bash -c 'touch ws/sub/x; echo ran' 2>>errors; done | wc -l; \
+                  kill $swap; wait $swap 2>/dev/null; ls ws/sub ws/other";
+    let output = scene.script(script).output().expect("bash");
+    let seen = String::from_utf8_lossy(&output.stdout).into_owned();
+    let (count, left) = seen.split_once('\n').expect("lines");
+    assert_eq!(left, "ws/other:\n\nws/sub:\n");
+    let count = count.parse::<usize>().expect("a number");
+    let errors = std::fs::read_to_string(scene.path("errors")).expect("errors");
+    let refused =
+        errors.lines().filter(|line| line.contains("another directory has taken its place")).count();
+    assert!(count > 0 && refused > 0, "{count} {errors}");
+}
+
+#[test]
 fn a_command_that_is_hidden_is_told_where_it_is() {
     let scene = Scene::new();
     home(&scene, 0);

@@ -130,13 +130,13 @@ pub fn copy_tree(path: &Path, recursive: bool) -> Result<OwnedFd> {
     open_tree(CWD, path, flags).doing(|| format!("bind {}", path.display())).remedy(Errno::EPERM, AS_ROOT)
 }
 
-/// The same of a path that had no symbolic links when it was looked at. If it has one now, that is an error, so that
-/// nobody puts another directory in its place meanwhile (openat2(2), RESOLVE_NO_SYMLINKS, Linux 5.6).
-pub fn copy_real(path: &Path, recursive: bool) -> Result<OwnedFd> {
-    let doing = || format!("bind {}", path.display());
+/// Opens, to be used as a place only, a path that had no symbolic links when it was looked at. If it has one now, that is
+/// an error, so that nobody puts another directory in its place meanwhile (openat2(2), RESOLVE_NO_SYMLINKS, Linux 5.6).
+pub fn open_real(path: &Path) -> Result<OwnedFd> {
     let place = openat2(CWD, path, OFlags::PATH | OFlags::CLOEXEC, Mode::empty(), ResolveFlags::NO_SYMLINKS);
-    let place = place.doing(doing).remedy(Errno::ELOOP, "a link has taken its place; try it again")?;
-    copy_below(place, "", recursive).doing(doing).remedy(Errno::EPERM, "run as root")
+    place
+        .doing(|| format!("open {}", path.display()))
+        .remedy(Errno::ELOOP, "a link has taken its place; try it again")
 }
 
 /// A copy of what is `name` below the open directory `dir`, or of `dir` itself, which may be a file then, if

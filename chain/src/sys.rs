@@ -193,8 +193,12 @@ pub(crate) mod start {
     /// They are `main`'s own.
     pub unsafe fn keep_words(count: c_int, words: *const *const c_char) {
         let Some(last) = usize::try_from(count).ok().and_then(|count| count.checked_sub(1)) else { return };
-        // SAFETY: there are `count` of them, each a string that lives on.
-        let (first, last) = unsafe { (*words, CStr::from_ptr(*words.add(last))) };
+        // SAFETY: there are `count` of them, and `count` is not 0.
+        let first = unsafe { words.read() };
+        // SAFETY: as above; this is the last of them.
+        let last = unsafe { words.wrapping_add(last).read() };
+        // SAFETY: each is a string that lives on.
+        let last = unsafe { CStr::from_ptr(last) };
         let end = last.as_ptr().addr() + last.count_bytes() + 1;
         WORDS.store(first.cast_mut().cast(), Ordering::Relaxed);
         LENGTH.store(end.saturating_sub(first.addr()), Ordering::Relaxed);

@@ -30,7 +30,7 @@ use std::{ffi::OsString, path::PathBuf};
 
 use chain::{
     Doing, Launch, Link, Result,
-    mount::{advice, attach, open_dir},
+    mount::{advice, attach, open_dir, open_real},
 };
 use nix::{errno::Errno, sched::CloneFlags};
 
@@ -44,12 +44,21 @@ pub struct OvlMount {
     layers: Layers,
     target: PathBuf,
     fuse: bool,
+    /// The target is the lower layer too, and has no symbolic links in its name.
+    over_itself: bool,
 }
 
 impl OvlMount {
     /// A link that mounts `layers` on `target`.
     pub fn new(layers: Layers, target: PathBuf) -> Self {
-        Self { layers, target, fuse: false }
+        Self { layers, target, fuse: false, over_itself: false }
+    }
+
+    /// A link that mounts `dir`, whose name has no symbolic links, over itself. It is opened once, so that what takes its
+    /// place meanwhile is not shown, nor changed.
+    pub fn over(dir: PathBuf, changes: Changes, options: MountOptions) -> Self {
+        let layers = Layers { lower: vec![dir.clone()], changes, options };
+        Self { over_itself: true, ..Self::new(layers, dir) }
     }
 
     /// The same by fuse-overlayfs(1), if `wanted`, not by the kernel's overlays.
@@ -78,15 +87,19 @@ impl OvlMount {
     }
 
     fn mount(&self, until: Until) -> Result<()> {
+        let own = self.over_itself.then(|| open_real(&self.target)).transpose()?;
         if self.fuse {
-            let (parts, work) = Parts::open(&self.layers)?;
+            let (parts, work) = Parts::open(&self.layers, own.as_ref())?;
             let mounted = fuse::mount(&parts, &self.target, until);
             return mounted.inspect_err(|_| work.into_iter().for_each(WorkDir::unmake));
         }
         let doing = || format!("target {}", self.target.display());
         // Opened first: mounted on a lower layer, the overlay must lie on what was there before.
-        let place = open_dir(&self.target).doing(doing)?;
-        let mount = overlay::make(&self.layers, &place)?;
+        let (place, lower) = match own {
+            Some(own) => (own.try_clone().doing(doing)?, Some(own)),
+            None => (open_dir(&self.target).doing(doing)?, None),
+        };
+        let mount = overlay::make(&self.layers, lower.as_ref(), &place)?;
         attach(mount, place, &self.target)
     }
 

@@ -3,7 +3,7 @@
 use std::{
     cell::OnceCell,
     os::fd::{AsFd, OwnedFd},
-    path::Path,
+    path::{Path, PathBuf},
 };
 
 use chain::{
@@ -79,11 +79,17 @@ pub(crate) struct Made {
 
 impl Parts {
     /// Opens what `layers` names, in the mount namespace that the overlay will be in: the kernel takes no layer
-    /// from another one. Gives the work directory too, if there is one on disk.
-    pub(crate) fn open(layers: &Layers) -> Result<(Self, Option<WorkDir>)> {
+    /// from another one. The lower layer may be open already. Gives the work directory too, if there is one on disk.
+    pub(crate) fn open(layers: &Layers, lower: Option<&OwnedFd>) -> Result<(Self, Option<WorkDir>)> {
         let mut detached = Vec::new();
-        let lowers: Vec<_> =
-            layers.lower.iter().map(|lower| open_lower(lower, &mut detached)).collect::<Result<_>>()?;
+        let open = |path: &PathBuf| match lower {
+            Some(dir) => {
+                let shown = shown(path);
+                Ok(Lower { dir: dir.try_clone().doing(|| shown.clone())?, shown })
+            }
+            None => open_lower(path, &mut detached),
+        };
+        let lowers: Vec<_> = layers.lower.iter().map(open).collect::<Result<_>>()?;
         let mut attributes = MountAttrFlags::empty();
         let mut work_dir = None;
         let upper = match &layers.changes {
@@ -118,28 +124,32 @@ impl Parts {
 }
 
 /// Makes the mount, which will be on `place`.
-pub(crate) fn make(layers: &Layers, place: &OwnedFd) -> Result<OwnedFd> {
+pub(crate) fn make(layers: &Layers, lower: Option<&OwnedFd>, place: &OwnedFd) -> Result<OwnedFd> {
     match (&layers.changes, layers.lower.as_slice()) {
         // The kernel wants two lower layers where there is no upper; one is a read-only bind.
-        (Changes::ReadOnly, [lower]) => {
-            let (mut parts, _) = Parts::open(layers)?;
+        (Changes::ReadOnly, [path]) => {
+            let (mut parts, _) = Parts::open(layers, lower)?;
             if let Some(image) = parts.detached.pop() {
                 return Ok(image);
             }
-            let mount = copy_tree(lower, false)?;
+            let mount = copy_tree(path, false)?;
             make_read_only(&mount, false)?;
             Ok(mount)
         }
         (Changes::Upper { upper, .. }, _) => {
-            let (mut parts, work) = Parts::open(layers)?;
+            let (mut parts, work) = Parts::open(layers, lower)?;
             unshared(upper, &mut parts, place).inspect_err(|_| work.into_iter().for_each(WorkDir::unmake))
         }
-        _ => mount(|| Parts::open(layers).map(|(parts, _)| parts), place),
+        _ => mount(|| Parts::open(layers, lower).map(|(parts, _)| parts), place),
     }
 }
 
+fn shown(lower: &Path) -> String {
+    format!("lower layer {}", lower.display())
+}
+
 fn open_lower(lower: &Path, detached: &mut Vec<OwnedFd>) -> Result<Lower> {
-    let shown = format!("lower layer {}", lower.display());
+    let shown = shown(lower);
     let doing = || shown.clone();
     let dir = match open_dir(lower) {
         Err(error @ rustix::io::Errno::NOTDIR) => {

@@ -35,6 +35,8 @@ pub enum From {
     Path(PathBuf),
     /// The same, but a symbolic link in it is an error: who has looked at it has seen none.
     Real(PathBuf),
+    /// The same, on which a link in front mounts something: what is not that is an error.
+    Mounted(PathBuf),
     /// What the caller has open, as a file, a directory, or as a place only (O_PATH).
     Fd(RawFd),
 }
@@ -131,7 +133,7 @@ impl Bind {
     /// The value that makes the same.
     pub(crate) fn value(&self) -> OsString {
         let from = match &self.from {
-            From::Path(path) | From::Real(path) => colons::escape(path),
+            From::Path(path) | From::Real(path) | From::Mounted(path) => colons::escape(path),
             From::Fd(number) => format!("fd:{number}").into(),
         };
         colons::join(&[&from, &colons::escape(&self.to)], &self.options())
@@ -151,7 +153,7 @@ impl Bind {
 impl fmt::Display for From {
     fn fmt(&self, f: &mut fmt::Formatter) -> fmt::Result {
         match self {
-            Self::Path(path) | Self::Real(path) => write!(f, "{}", path.display()),
+            Self::Path(path) | Self::Real(path) | Self::Mounted(path) => write!(f, "{}", path.display()),
             Self::Fd(number) => write!(f, "descriptor {number}"),
         }
     }

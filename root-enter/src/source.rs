@@ -10,7 +10,7 @@ use std::{
 
 use chain::{
     Doing, Error, Propagation, Remedy, Result, id_map,
-    mount::{Attributes, MountAttrFlags, copy_below, copy_real, copy_tree},
+    mount::{Attributes, MountAttrFlags, copy_below, copy_tree, is_mount_root, open_real},
     take_fd,
 };
 use nix::errno::Errno;
@@ -31,7 +31,9 @@ impl Source {
     pub(crate) fn prepare(bind: &Bind, common: MountAttrFlags) -> Result<Self> {
         let doing = || format!("bind {}", bind.from);
         let (given, found) = match &bind.from {
-            From::Path(path) | From::Real(path) => (None, fs::metadata(path).doing(doing)?),
+            From::Path(path) | From::Real(path) | From::Mounted(path) => {
+                (None, fs::metadata(path).doing(doing)?)
+            }
             From::Fd(number) => {
                 let given = File::from(take_fd(*number).doing(doing)?);
                 let found = given.metadata().doing(doing)?;
@@ -66,7 +68,18 @@ impl Source {
     pub(crate) fn copy(&mut self, bind: &Bind, common: MountAttrFlags, how: Propagation) -> Result<()> {
         match &bind.from {
             From::Path(path) => self.tree = Some(copy_tree(path, bind.recursive)?),
-            From::Real(path) => self.tree = Some(copy_real(path, bind.recursive)?),
+            From::Real(path) => self.tree = Some(copy_open(&open_real(path)?, bind)?),
+            From::Mounted(path) => {
+                let place = open_real(path)?;
+                if !is_mount_root(&place) {
+                    return Err(Error::new(
+                        format!("bind {}", bind.from),
+                        "another directory has taken its place",
+                    )
+                    .hint("try it again"));
+                }
+                self.tree = Some(copy_open(&place, bind)?);
+            }
             From::Fd(_) => {}
         }
         let Some(tree) = &self.tree else { return Ok(()) };
@@ -88,6 +101,11 @@ impl Source {
     pub(crate) fn tree(&mut self) -> Option<OwnedFd> {
         self.tree.take()
     }
+}
+
+fn copy_open(place: &OwnedFd, bind: &Bind) -> Result<OwnedFd> {
+    let copied = copy_below(place, "", bind.recursive).doing(|| format!("bind {}", bind.from));
+    copied.remedy(Errno::EPERM, "run as root")
 }
 
 /// The attributes of a bind: its own, and of the common ones those that it was not freed from.
