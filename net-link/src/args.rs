@@ -6,7 +6,7 @@ use chain::{Error, Job, Operands, Options, Result, Tool, text};
 use clap::Parser;
 
 use crate::{
-    NetLink, account,
+    NetLink, Publish, account,
     lan::Connection,
     message::Ask,
     names,
@@ -41,13 +41,13 @@ pub struct Args {
     #[command(flatten)]
     place: Place,
     /// Change the links of a LAN, or of one box in it, by its name or address
-    #[arg(long, value_name = "LAN[/BOX]", conflicts_with_all = ["lan", "script", "pcap", "report", "stat", "show", "list"], help_heading = "LANs that are there")]
+    #[arg(long, value_name = "LAN[/BOX]", conflicts_with_all = ["lan", "up", "publish", "script", "pcap", "report", "stat", "show", "list"], help_heading = "LANs that are there")]
     set: Option<String>,
     /// Show the boxes of a LAN, their links and what has passed
-    #[arg(long, value_name = "LAN", conflicts_with_all = ["lan", "script", "pcap", "report", "stat", "list"], help_heading = "LANs that are there")]
+    #[arg(long, value_name = "LAN", conflicts_with_all = ["lan", "up", "publish", "script", "pcap", "report", "stat", "list"], help_heading = "LANs that are there")]
     show: Option<Name>,
     /// List this user's LANs
-    #[arg(long, conflicts_with_all = ["lan", "script", "pcap", "report", "stat"], help_heading = "LANs that are there")]
+    #[arg(long, conflicts_with_all = ["lan", "up", "publish", "script", "pcap", "report", "stat"], help_heading = "LANs that are there")]
     list: bool,
     /// Show, or list, as JSON
     #[arg(long, help_heading = "LANs that are there")]
@@ -66,6 +66,12 @@ pub struct Place {
     /// Leave /etc/hosts as it is; without this, the boxes of the LAN that have names are in it
     #[arg(long, requires = "lan")]
     pub no_hosts: bool,
+    /// Lead out to where the caller's network leads, by the program passt
+    #[arg(long)]
+    pub up: bool,
+    /// Lead a port of the caller's into the box: [ADDR:]PORT[:BOXPORT][/udp]; may be repeated
+    #[arg(long, value_name = "PORT")]
+    pub publish: Vec<Publish>,
     /// Change the link at the times that this file says, in lines such as: at 2s loss=50%
     #[arg(long, value_name = "FILE")]
     pub script: Option<PathBuf>,
@@ -87,6 +93,8 @@ impl Place {
         if let Some(lan) = &self.lan {
             words.extend(["--lan".into(), lan.0.clone().into()]);
         }
+        words.extend(self.up.then(|| "--up".into()));
+        words.extend(self.publish.iter().flat_map(|port| ["--publish".into(), port.to_string().into()]));
         words.extend(self.no_hosts.then(|| "--no-hosts".into()));
         for (option, file) in [("--script", &self.script), ("--pcap", &self.pcap), ("--report", &self.report)]
         {

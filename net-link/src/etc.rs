@@ -21,6 +21,9 @@ use rustix::fs::{Mode, OFlags, open, openat};
 /// What programs resolve names by, before they ask anybody (hosts(5)).
 pub(crate) const HOSTS: &str = "/etc/hosts";
 
+/// Whom they ask (resolv.conf(5)).
+pub(crate) const RESOLV: &str = "/etc/resolv.conf";
+
 const DIR: &str = "/etc";
 const FILE: &str = "file";
 

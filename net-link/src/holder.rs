@@ -32,6 +32,7 @@ use crate::{
     script::Step,
     switch::{Far, Id, Switch, Who},
     words::{self, Condition, Net, Word},
+    world::World,
 };
 
 /// Frames that are taken from one interface before others have their turn.
@@ -44,6 +45,7 @@ const SUBNET: (Ipv4Addr, u8) = (Ipv4Addr::new(10, 86, 0, 0), 16);
 struct Wire {
     frames: OwnedFd,
     control: Option<Route>,
+    world: Option<World>,
     pcap: Option<Pcap>,
     pcap_error: Option<String>,
 }
@@ -63,6 +65,10 @@ impl Wire {
 impl Far for Wire {
     fn deliver(&mut self, frame: &[u8]) -> bool {
         write(&self.frames, frame).is_ok()
+    }
+
+    fn lead_out(&mut self, frame: &[u8]) -> bool {
+        self.world.as_mut().is_some_and(|world| world.send(frame))
     }
 
     fn see(&mut self, frame: &[u8]) {
@@ -91,6 +97,7 @@ enum Source {
     Timer,
     Client(u32),
     Link(Id),
+    World(Id),
 }
 
 impl Source {
@@ -100,6 +107,7 @@ impl Source {
             Self::Timer => (1, 0),
             Self::Client(number) => (2, number),
             Self::Link(id) => (3, id),
+            Self::World(id) => (4, id),
         };
         EventData::new_u64(kind << 32 | u64::from(number))
     }
@@ -110,7 +118,8 @@ impl Source {
             0 => Self::Listener,
             1 => Self::Timer,
             2 => Self::Client(number),
-            _ => Self::Link(number),
+            3 => Self::Link(number),
+            _ => Self::World(number),
         }
     }
 }
@@ -180,6 +189,7 @@ impl Holder {
                     }
                     Source::Client(number) => self.serve(number, event.flags),
                     Source::Link(id) => self.take(id, &mut buffer),
+                    Source::World(id) => self.take_from_world(id),
                 }
             }
         }
@@ -238,6 +248,22 @@ impl Holder {
         }
         if let Some(wire) = self.switch.far(id) {
             wire.record(Pcap::flush);
+        }
+    }
+
+    /// What the world has for a box.
+    fn take_from_world(&mut self, id: Id) {
+        let Some(mut world) = self.switch.far(id).and_then(|wire| wire.world.take()) else { return };
+        let came = world.receive(|frame| self.switch.come_in(id, frame, now()));
+        let Some(wire) = self.switch.far(id) else { return };
+        wire.record(Pcap::flush);
+        if came.is_ok() {
+            wire.world = Some(world);
+            return;
+        }
+        let whose = self.clients.iter().find(|(_, client)| client.links.contains(&id));
+        if let Some(number) = whose.map(|(number, _)| *number) {
+            let _ = self.say(number, &[Answer::NoWayOut]);
         }
     }
 
@@ -306,6 +332,12 @@ impl Holder {
                 self.join(number, wire, copy, &words, &steps, is_host).map(|answer| vec![answer])
             }
             Ask::Change { of, words } => self.change(of.as_deref(), &words).map(|()| vec![Answer::Done]),
+            Ask::LeadOut => self.lead_out(number, descriptors).map(|()| vec![Answer::Done]),
+            Ask::Own => {
+                let links =
+                    self.clients.get(&number).map(|client| client.links.as_slice()).unwrap_or_default();
+                Ok(self.members(|id| links.contains(&id)))
+            }
             Ask::Members => Ok(self.members(|_| true)),
             Ask::Leave => {
                 // Each is told of while it is known whose it is.
@@ -320,6 +352,18 @@ impl Holder {
                 Ok(answers)
             }
         }
+    }
+
+    fn lead_out(&mut self, number: u32, descriptors: Vec<OwnedFd>) -> Result<()> {
+        let doing = || "lead the box out".to_owned();
+        let id = self.clients.get(&number).and_then(|client| client.links.last().copied());
+        let wire = id.and_then(|id| self.switch.far(id));
+        let (Some(id), Some(wire), Some(socket)) = (id, wire, descriptors.into_iter().next()) else {
+            return Err(Error::new(doing(), "no link, or no way"));
+        };
+        epoll::add(&self.epoll, &socket, Source::World(id).data(), EventFlags::IN).doing(doing)?;
+        wire.world = Some(World::new(socket));
+        Ok(())
     }
 
     fn join(
@@ -468,7 +512,7 @@ fn wire(
     let copy = if has_hosts { descriptors.next().map(hosts::Copy::new).transpose()? } else { None };
     let pcap = descriptors.next().map(|file| Pcap::new(File::from(file))).transpose();
     let (pcap, pcap_error) = pcap.map_or_else(|error| (None, Some(error.to_string())), |pcap| (pcap, None));
-    Ok((Wire { frames, control, pcap, pcap_error }, copy))
+    Ok((Wire { frames, control, world: None, pcap, pcap_error }, copy))
 }
 
 fn refused(error: &Error) -> Answer {

@@ -325,7 +325,7 @@ impl Route {
     }
 
     /// Asks for one change, and waits for the kernel's answer.
-    fn ask(&self, what: RouteNetlinkMessage, flags: u16) -> io::Result<()> {
+    pub(crate) fn ask(&self, what: RouteNetlinkMessage, flags: u16) -> io::Result<()> {
         let mut message = NetlinkMessage::from(what);
         message.header.flags = NLM_F_REQUEST | NLM_F_ACK | flags;
         message.finalize();
@@ -341,7 +341,7 @@ impl Route {
     }
 }
 
-fn family(address: IpAddr) -> Family {
+pub(crate) fn family(address: IpAddr) -> Family {
     if address.is_ipv4() { Family::Inet } else { Family::Inet6 }
 }
 

@@ -88,12 +88,18 @@ impl Connection {
                 Ok(Some((Answer::Refused { doing, why, hint }, _))) => {
                     return Err(Error::new(doing, why).hint(hint));
                 }
+                // Nothing that is asked here depends on the way out.
+                Ok(Some((Answer::NoWayOut, _))) | Err(Errno::EINTR) => {}
                 Ok(Some((answer, _))) => return Ok(answer),
                 Ok(None) => return Err(Errno::ECONNRESET).doing(doing),
-                Err(Errno::EINTR) => {}
                 Err(errno) => return Err(errno).doing(doing),
             }
         }
+    }
+
+    /// Whether what has come unasked is that the way out has ended.
+    pub(crate) fn has_no_way_out(&self) -> bool {
+        matches!(message::receive(self.socket.as_fd()), Ok(Some((Answer::NoWayOut, _))))
     }
 
     /// Asks for links: of all, or to leave.

@@ -13,12 +13,14 @@
 //! | `hosts.rs`, `etc.rs` | the names of boxes, as each box sees them |
 //! | `lan.rs`, `names.rs`, `message.rs` | how it is begun, found and spoken to |
 //! | `interface.rs` | TAP devices, addresses and routes |
+//! | `way_out.rs`, `passt.rs`, `world.rs`, `gateway.rs`, `publish.rs` | the way out to the world |
 //! | `pcap.rs`, `account.rs` | what is told |
 
 mod account;
 mod args;
 mod etc;
 mod frame;
+mod gateway;
 mod holder;
 mod hosts;
 mod interface;
@@ -26,13 +28,18 @@ mod lan;
 mod lane;
 mod message;
 mod names;
+mod passt;
 mod pcap;
+mod publish;
 mod quality;
 mod script;
 mod switch;
+mod way_out;
 mod words;
+mod world;
 
 pub use args::{Args, Place};
+pub use publish::{Protocol, Publish};
 pub use quality::{Chance, Delay, Loss, Quality, Rate, Shape, Trait};
 pub use words::{Direction, Name, Net, State, Word, settings};
 
@@ -56,6 +63,7 @@ use crate::{
     lan::Connection,
     message::{Answer, Ask, Member},
     script::Step,
+    way_out::WayOut,
 };
 
 /// What the box's interface is called.
@@ -73,6 +81,7 @@ pub struct NetLink {
     pcap: Option<File>,
     /// The caller's /etc/hosts, if the box is to have one of its own.
     hosts: Option<Vec<u8>>,
+    way_out: Option<WayOut>,
     report: Option<ReportFile>,
     connection: Option<Connection>,
     /// The caller's interface, if it is one of a pair: the kernel takes it away some time after the other one.
@@ -96,12 +105,27 @@ impl NetLink {
         {
             return Err(Error::new(format!("name={}", name.0), "nobody else is there").hint("add --lan LAN"));
         }
+        if let Some(port) = place.publish.first().filter(|_| !place.up) {
+            return Err(
+                Error::new(format!("--publish {port}"), "nothing leads out of the box").hint("add --up")
+            );
+        }
+        for (at, port) in place.publish.iter().enumerate() {
+            let same = |other: &&Publish| (other.port, other.protocol) == (port.port, port.protocol);
+            if let Some(other) = place.publish[..at].iter().find(same) {
+                return Err(Error::new(
+                    format!("--publish {port}"),
+                    format!("this port is published by {other}"),
+                ));
+            }
+        }
         Ok(Self {
             place,
             words,
             steps: Vec::new(),
             pcap: None,
             hosts: None,
+            way_out: None,
             report: None,
             connection: None,
             host_side: None,
@@ -225,12 +249,22 @@ impl Link for NetLink {
         let mut steps = vec!["make a new net namespace, with its loopback interface up".to_owned()];
         let leads = match &self.place.lan {
             Some(lan) => format!("the LAN {}, which is begun if it is not there", lan.0),
+            None if self.place.up => "a process that holds its other end".into(),
             None => "the caller's network namespace".into(),
         };
         steps.push(format!("make an interface {INTERFACE} in it, which leads to {leads}"));
         let words: Vec<_> = self.words.iter().map(Word::to_string).collect();
         if !words.is_empty() {
             steps.push(format!("give it and its link {}", words.join(" ")));
+        }
+        if self.place.up {
+            steps.push("start passt, which leads it out to where the caller's network leads".into());
+            steps.push(format!("if {} names a resolver on loopback, ask that by passt", etc::RESOLV));
+        }
+        for port in &self.place.publish {
+            let Publish { address, port, box_port, protocol } = port;
+            let kind = if *protocol == Protocol::Udp { "UDP" } else { "TCP" };
+            steps.push(format!("lead {kind} port {port} of {address} to the box's port {box_port}"));
         }
         if self.tells_names() {
             steps.push("make a new mnt namespace".into());
@@ -270,6 +304,13 @@ impl Link for NetLink {
             )?;
             self.hosts = Some(hosts::padded(text));
         }
+        if self.place.up {
+            let way_out = WayOut::find(self.gateways().collect())?;
+            if way_out.changes_resolv() {
+                launch.namespaces |= CloneFlags::CLONE_NEWNS;
+            }
+            self.way_out = Some(way_out);
+        }
         // Till then it is the child that speaks to the holder.
         launch.act_before_next();
         Ok(())
@@ -285,7 +326,17 @@ impl Link for NetLink {
             self.pcap = Some(file.remedy(Errno::ENXIO, "nobody reads it")?);
         }
         self.connection = Some(Connection::open(self.place.lan.as_ref().map(|lan| lan.0.as_str()))?);
-        if self.place.lan.is_none() { self.make_host_side() } else { Ok(()) }
+        if self.place.lan.is_some() {
+            return Ok(());
+        }
+        if !self.place.up {
+            return self.make_host_side();
+        }
+        if Self::nets(&self.words).next().is_none() {
+            let (_, theirs) = pair("0");
+            self.given.push(Word::Ip(Net { address: theirs.into(), prefix: 30 }));
+        }
+        Ok(())
     }
 
     fn enter(&mut self) -> Result<()> {
@@ -296,10 +347,16 @@ impl Link for NetLink {
         let hosts = self.hosts.as_deref().map(|text| etc::show(etc::HOSTS, text)).transpose()?;
         let nets = self.join(&end, &words, false, hosts.as_ref())?;
         set_up(&route, &end.name, &nets, self.mtu())?;
+        if let Some(way_out) = &self.way_out {
+            return way_out.enter(&route, &end.name, &nets);
+        }
         self.gateways().try_for_each(|gateway| route.add_gateway(&end.name, gateway))
     }
 
     fn before_next(&mut self, _child: Pid) -> Result<()> {
+        if let (Some(way_out), Some(connection)) = (&mut self.way_out, &self.connection) {
+            way_out.start(connection, &self.place.publish)?;
+        }
         self.is_entered = true;
         Ok(())
     }
@@ -310,6 +367,11 @@ impl Link for NetLink {
     }
 
     fn alarmed(&mut self) -> Result<()> {
+        if let Some(way_out) = &self.way_out
+            && self.connection()?.has_no_way_out()
+        {
+            return Err(way_out.lost());
+        }
         if let Some(connection) = self.connection.take() {
             connection.bury();
         }
@@ -329,6 +391,8 @@ impl Link for NetLink {
             }
             answered => answered?,
         };
+        // It is gone before who waits for this process looks for what is left.
+        self.way_out = None;
         connection.see_off();
         // The host's side is told of by the other one.
         match members.last().filter(|_| ended.released) {
@@ -344,12 +408,15 @@ fn nobody_holds_it() -> Error {
 
 /// Sets an interface up with its addresses.
 fn set_up(route: &Route, name: &str, nets: &[Net], mtu: Option<u32>) -> Result<()> {
-    let station = nets.first().map_or([2, 0, 0, 0, 0, 0], |net| mac(net.address));
-    route.prepare(name, station, mtu)?;
+    route.prepare(name, station(nets), mtu)?;
     for net in nets {
         route.add_address(name, *net)?;
     }
     route.set_up(name, true)
+}
+
+fn station(nets: &[Net]) -> Mac {
+    nets.first().map_or([2, 0, 0, 0, 0, 0], |net| mac(net.address))
 }
 
 /// A station's address that follows from the box's own, so that it is the same each time: locally administered.

@@ -34,6 +34,10 @@ pub(crate) enum Ask {
     },
     /// For another condition, of one box or of all.
     Change { of: Option<String>, words: Vec<String> },
+    /// For a way out to the world, for the link that the asker has. The descriptor: a stream of frames.
+    LeadOut,
+    /// What the asker's own links are: each as [`Answer::Member`].
+    Own,
     /// Who is there: each as [`Answer::Member`].
     Members,
     /// To be let go: each link as [`Answer::Member`] once more.
@@ -49,6 +53,8 @@ pub(crate) enum Answer {
     Member(Member),
     /// That was all.
     Done,
+    /// What nobody has asked: the way out has ended.
+    NoWayOut,
     /// It was the last one, and the LAN ends.
     Ended,
     /// No, and why.

@@ -15,6 +15,7 @@ use crate::{
     lane::{Counts, Fate, Lane, Nanos},
     script::Step,
     words::{Condition, Net, State, Word},
+    world,
 };
 
 /// Of a link, for as long as the switch is there.
@@ -24,6 +25,8 @@ pub(crate) type Id = u32;
 pub(crate) trait Far {
     /// Gives a frame to the box; whether it took it.
     fn deliver(&mut self, frame: &[u8]) -> bool;
+    /// Gives a frame to the box's way out to the world; whether that took it.
+    fn lead_out(&mut self, frame: &[u8]) -> bool;
     /// A frame that the box sends or gets, as it is on the box's end.
     fn see(&mut self, frame: &[u8]);
     /// The cable is in, or out.
@@ -257,6 +260,17 @@ impl<F: Far> Switch<F> {
         self.send(id, leg, frame, fate, now);
     }
 
+    /// A frame that the world has sent to a box.
+    pub(crate) fn come_in(&mut self, id: Id, frame: &[u8], now: Nanos) {
+        let Some(port) = self.ports.get_mut(&id) else { return };
+        if port.state == State::Down {
+            port.inward.counts.cut += 1;
+            return;
+        }
+        let fate = port.inward.pass(frame.len(), frame::kind(frame), now);
+        self.send(id, Leg::Inward, frame, fate, now);
+    }
+
     /// When something is to be done next.
     pub(crate) fn next_time(&self) -> Option<Nanos> {
         let steps = self.ports.values().filter_map(|port| port.steps.front().map(|(at, _)| *at));
@@ -341,6 +355,15 @@ impl<F: Far> Switch<F> {
     /// From the switch to the links that a frame is for.
     fn forward(&mut self, from: Id, within: usize, frame: &[u8], now: Nanos) {
         let Some((to, _)) = frame::stations(frame) else { return };
+        if to == world::STATION {
+            // No box of the LAN is that, whatever one calls itself.
+            if let Some(port) = self.ports.get_mut(&from)
+                && !port.far.lead_out(frame)
+            {
+                port.outward.counts.cut += 1;
+            }
+            return;
+        }
         let known = (!frame::is_for_many(to)).then(|| self.stations.get(&to)).flatten();
         let ids: Vec<Id> = match known {
             Some(id) if *id == from => return,
@@ -414,6 +437,10 @@ mod tests {
         fn deliver(&mut self, frame: &[u8]) -> bool {
             self.0.borrow_mut().0.push(frame.to_vec());
             true
+        }
+
+        fn lead_out(&mut self, _frame: &[u8]) -> bool {
+            false
         }
 
         fn see(&mut self, _frame: &[u8]) {}
