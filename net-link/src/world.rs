@@ -9,13 +9,16 @@ use std::{
 
 use nix::{
     errno::Errno,
-    sys::socket::{MsgFlags, recv, sendmsg},
+    sys::socket::{MsgFlags, recv, sendmsg, setsockopt, sockopt::SndBuf},
 };
 
 use crate::frame::{self, Mac};
 
 /// Who is at the other end, as a box sees it.
 pub(crate) const STATION: Mac = [2, 0xcc, 0, 0, 0, 1];
+
+/// How many bytes may wait to be sent.
+const MOST_UNSENT: usize = 4 << 20;
 
 /// How many bytes are read at once.
 const AT_ONCE: usize = 128 << 10;
@@ -30,6 +33,8 @@ pub(crate) struct World {
 
 impl World {
     pub(crate) fn new(socket: OwnedFd) -> Self {
+        // Small frames take much of a buffer, and acknowledgements are small. What is refused here is the system's most.
+        let _ = setsockopt(&socket, SndBuf, &MOST_UNSENT);
         Self { socket, got: Vec::new(), rest: Vec::new() }
     }
 
