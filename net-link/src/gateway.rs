@@ -7,15 +7,12 @@ use netlink_packet_core::{NLM_F_CREATE, NLM_F_EXCL};
 use netlink_packet_route::{
     RouteNetlinkMessage,
     neighbour::{NeighbourAddress, NeighbourAttribute, NeighbourMessage, NeighbourState},
-    route::{
-        RouteAddress, RouteAttribute, RouteFlags, RouteHeader, RouteMessage, RouteProtocol, RouteScope,
-        RouteType,
-    },
+    route::RouteFlags,
 };
 
 use crate::{
     frame::Mac,
-    interface::{Route, family, index},
+    interface::{Route, by_gateway, family, index},
 };
 
 /// Sends what is for other networks to this station, and asks nobody for it: where the box's network is shared, others
@@ -35,14 +32,7 @@ pub(crate) fn add(route: &Route, interface: &str, gateway: IpAddr, station: Mac)
         NeighbourAttribute::LinkLayerAddress(station.to_vec()),
     ];
     route.ask(RouteNetlinkMessage::NewNeighbour(neighbour), NLM_F_CREATE | NLM_F_EXCL).doing(doing)?;
-    let mut message = RouteMessage::default();
-    message.header.address_family = family(gateway);
-    message.header.table = RouteHeader::RT_TABLE_MAIN;
-    message.header.protocol = RouteProtocol::Static;
-    message.header.scope = RouteScope::Universe;
-    message.header.kind = RouteType::Unicast;
+    let mut message = by_gateway(interface, gateway)?;
     message.header.flags = RouteFlags::Onlink;
-    message.attributes =
-        vec![RouteAttribute::Gateway(RouteAddress::from(gateway)), RouteAttribute::Oif(index(interface)?)];
     route.ask(RouteNetlinkMessage::NewRoute(message), NLM_F_CREATE | NLM_F_EXCL).doing(doing)
 }

@@ -310,14 +310,7 @@ impl Route {
 
     /// Sends what is for other networks by way of a gateway.
     pub(crate) fn add_gateway(&self, name: &str, gateway: IpAddr) -> Result<()> {
-        let mut message = RouteMessage::default();
-        message.header.address_family = family(gateway);
-        message.header.table = RouteHeader::RT_TABLE_MAIN;
-        message.header.protocol = RouteProtocol::Static;
-        message.header.scope = RouteScope::Universe;
-        message.header.kind = RouteType::Unicast;
-        message.attributes =
-            vec![RouteAttribute::Gateway(RouteAddress::from(gateway)), RouteAttribute::Oif(index(name)?)];
+        let message = by_gateway(name, gateway)?;
         self.ask(RouteNetlinkMessage::NewRoute(message), NLM_F_CREATE | NLM_F_EXCL)
             .doing(|| format!("gw={gateway}"))
             .remedy(Errno::ENETUNREACH, "no address of the box is in its network")
@@ -339,6 +332,19 @@ impl Route {
             _ => Ok(()),
         }
     }
+}
+
+/// What is for other networks, by way of a gateway.
+pub(crate) fn by_gateway(name: &str, gateway: IpAddr) -> Result<RouteMessage> {
+    let mut message = RouteMessage::default();
+    message.header.address_family = family(gateway);
+    message.header.table = RouteHeader::RT_TABLE_MAIN;
+    message.header.protocol = RouteProtocol::Static;
+    message.header.scope = RouteScope::Universe;
+    message.header.kind = RouteType::Unicast;
+    message.attributes =
+        vec![RouteAttribute::Gateway(RouteAddress::from(gateway)), RouteAttribute::Oif(index(name)?)];
+    Ok(message)
 }
 
 pub(crate) fn family(address: IpAddr) -> Family {
