@@ -97,6 +97,11 @@ impl Report {
         Ok(())
     }
 
+    /// Whether something has come that was not taken as a word yet.
+    pub(crate) fn has_more(&self) -> bool {
+        !self.bytes.is_empty()
+    }
+
     /// The next word that is whole. An error is whole when the other end is closed.
     pub(crate) fn next(&mut self) -> Option<Word> {
         let (word, length) = match (*self.bytes.first()?, self.bytes.get(1)) {

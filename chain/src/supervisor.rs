@@ -187,7 +187,9 @@ impl<'a> Child<'a> {
                     self.receiver.runs();
                 }
                 // A signal that came after a word is judged by what the word says.
-                continue;
+                if self.report.has_more() || !ready.signals {
+                    continue;
+                }
             }
             if ready.also {
                 return Ok(Event::Able);
