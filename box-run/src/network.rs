@@ -19,6 +19,12 @@ pub(crate) struct Network {
     /// Leave /etc/hosts as it is; without this, the boxes of the LAN that have names are in it
     #[arg(long, requires = "lan")]
     no_hosts: bool,
+    /// Lead out to where the caller's network leads, by the program passt
+    #[arg(long)]
+    up: bool,
+    /// Lead a port of the caller's into the box: [ADDR:]PORT[:BOXPORT][/udp]; may be repeated
+    #[arg(long, value_name = "PORT")]
+    publish: Vec<net_link::Publish>,
     /// What the link to the LAN, or to the caller, is like: 'ip=10.9.0.2/24 loss=5%'; may be repeated
     #[arg(long, value_name = "SETTINGS")]
     link: Vec<String>,
@@ -39,17 +45,20 @@ pub(crate) struct Network {
 impl Network {
     /// Whether there is a link.
     pub(crate) fn is_wanted(&self) -> bool {
-        self.lan.is_some() || !self.link.is_empty()
+        self.lan.is_some() || self.up || !self.link.is_empty()
     }
 
     /// The same of options that are not all there yet.
     pub(crate) fn is_wanted_by(matches: &ArgMatches) -> bool {
-        ["lan", "link"].into_iter().any(|id| matches.value_source(id) == Some(ValueSource::CommandLine))
+        ["lan", "up", "link"].into_iter().any(|id| matches.value_source(id) == Some(ValueSource::CommandLine))
     }
 
     /// What it opens, for a dry run.
     pub(crate) fn note(&self) -> Option<String> {
         match &self.lan {
+            _ if self.up => {
+                Some("--up: the command reaches what the caller's network reaches, but loopback".into())
+            }
             Some(lan) => Some(format!("--lan {}: the command reaches the other boxes of that LAN", lan.0)),
             None => self.is_wanted().then(|| {
                 "--link: the command reaches what the caller's network has at the other end of the link"
@@ -61,6 +70,7 @@ impl Network {
     fn link(&self) -> Result<Option<NetLink>> {
         if !self.is_wanted() {
             let about_it = [
+                (!self.publish.is_empty(), "--publish"),
                 (self.link_script.is_some(), "--link-script"),
                 (self.pcap.is_some(), "--pcap"),
                 (self.link_report.is_some(), "--link-report"),
@@ -68,7 +78,7 @@ impl Network {
             ];
             return match about_it.into_iter().find(|(given, _)| *given) {
                 Some((_, option)) => Err(Error::new(option, "the box has no link")
-                    .hint("add --lan NAME, or --link up for one to the caller")),
+                    .hint("add --lan NAME, --up for one to the world, or --link up for one to the caller")),
                 None => Ok(None),
             };
         }
@@ -77,6 +87,8 @@ impl Network {
         let place = Place {
             lan: self.lan.clone(),
             no_hosts: self.no_hosts,
+            up: self.up,
+            publish: self.publish.clone(),
             script: self.link_script.clone(),
             pcap: self.pcap.clone(),
             report: self.link_report.clone(),
@@ -89,7 +101,11 @@ impl Network {
 /// The link of the box, which makes its network, and the other namespaces that it is to have.
 pub(crate) fn of(args: &Args, wanted: Namespaces) -> Result<(Option<NetLink>, Namespaces)> {
     let Some(link) = args.network.link()? else { return Ok((None, wanted)) };
-    let option = if args.network.lan.is_some() { "--lan" } else { "--link" };
+    let option = match &args.network {
+        Network { lan: Some(_), .. } => "--lan",
+        Network { up: true, .. } => "--up",
+        _ => "--link",
+    };
     let refuse = |other: &str| {
         Err(Error::new(format!("{other}, {option}"), "two networks; a box with a link has one of its own")
             .hint("leave one of them out"))

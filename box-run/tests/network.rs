@@ -4,7 +4,7 @@
 mod lab;
 
 use chain_testing::Scene;
-use lab::{script, script_alone, script_as_user};
+use lab::{WORLD, script, script_alone, script_as_user};
 
 #[test]
 fn a_box_with_a_link_has_lo_and_eth0_and_one_without_has_lo_alone() {
@@ -54,6 +54,22 @@ fn boxes_find_each_other_by_name() {
     );
     let both = "10.9.0.1 web \n10.9.0.2 client \n";
     run.success().stderr("").stdout(both.repeat(2));
+}
+
+#[test]
+fn a_box_leads_out_to_the_world_and_a_port_into_it() {
+    let scene = Scene::new();
+    let run = script(
+        &scene,
+        &format!(
+            r#"{WORLD}
+               box-run --chdir / --up -- $get http://192.0.2.2/page
+               box-run --chdir / --up --link out.blackhole -- curl -s -m 1 http://192.0.2.2/page; echo $?
+               tool=box-run begin --ro . --allow-env --up --publish 8080:80 -- bash -c "$serve"
+               $get http://127.0.0.1:8080/page; finish"#
+        ),
+    );
+    run.success().stderr("").stdout("hello\n28\nhello\n");
 }
 
 /// A box of an ordinary user is in a user namespace of its own. The LAN is in the machine's network, in which no packet is.

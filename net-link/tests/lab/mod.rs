@@ -118,3 +118,35 @@ impl Lab {
 fn quoted(script: &str) -> String {
     format!("{FUNCTIONS}\n{script}").replace('\'', "'\\''")
 }
+
+/// The caller's network, which is at 192.0.2.1, and the world behind it, at 192.0.2.2, with a web server. `$get URL` gets
+/// a page.
+#[allow(dead_code, reason = "not all test programs have one")]
+pub(crate) const WORLD: &str = r#"
+    ip link set lo up
+    echo hello >page
+    # An address of IPv6 is there at once.
+    no_dad() { echo 0 >/proc/sys/net/ipv6/conf/default/accept_dad; }
+    export -f no_dad
+    exec {world}< <(exec ns-enter net -- bash -c '
+        ip link set lo up; no_dad; echo ready
+        until ip link set d1 up 2>/dev/null; do :; done
+        ip addr add 192.0.2.2/24 dev d1; ip addr add fd02::2/64 dev d1
+        busybox httpd -f -h . & trap "kill $!; exit" TERM
+        until : 2>/dev/null <>/dev/tcp/127.0.0.1/80; do :; done; echo ready; wait')
+    outside=$!
+    read -r <&"$world"
+    no_dad
+    ip link add d0 type veth peer name d1 netns "$outside"
+    ip addr add 192.0.2.1/24 dev d0; ip addr add fd02::1/64 dev d0; ip link set d0 up
+    ip route add default via 192.0.2.2; ip route add default via fd02::2
+    read -r <&"$world"
+    # Only with this address passt takes an interface for one of IPv6.
+    until [[ $(ip -6 addr show dev d0 scope link) ]]; do :; done
+    end_world() { kill "$outside"; while [[ -e /proc/$outside ]]; do read -rt 0.01 <> <(:) || :; done; }
+    trap end_world EXIT
+    get='curl -sS -m 20 --retry 9 --retry-connrefused'
+    # Of a box whose supervisor is this: the process that leads it out.
+    passt_of() { pgrep -P "$1" passt; }
+    gone() { while [[ -e /proc/$1 ]]; do read -rt 0.01 <> <(:) || :; done; }
+"#;
