@@ -22,7 +22,8 @@ const COLUMNS: [Column; 11] = [
 fn cells(direction: &str, counts: &Counts) -> [String; 11] {
     let Counts { packets, bytes, lost, overflowed, cut, refused, delayed, duplicated, corrupted, reordered } =
         counts;
-    let numbers = [packets, bytes, lost, overflowed, cut, refused, delayed, duplicated, corrupted, reordered];
+    let numbers: [&dyn std::fmt::Display; 10] =
+        [packets, bytes, lost, overflowed, cut, refused, delayed, duplicated, corrupted, reordered];
     std::array::from_fn(|at| if at == 0 { direction.to_owned() } else { numbers[at - 1].to_string() })
 }
 

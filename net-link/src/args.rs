@@ -6,7 +6,7 @@ use chain::{Error, Job, Operands, Options, Result, Tool, text};
 use clap::Parser;
 
 use crate::{
-    NetLink, Publish, account,
+    Engine, NetLink, Publish, account,
     lan::Connection,
     message::Ask,
     names,
@@ -41,13 +41,13 @@ pub struct Args {
     #[command(flatten)]
     place: Place,
     /// Change the links of a LAN, or of one box in it, by its name or address
-    #[arg(long, value_name = "LAN[/BOX]", conflicts_with_all = ["lan", "up", "publish", "script", "pcap", "report", "stat", "show", "list"], help_heading = "LANs that are there")]
+    #[arg(long, value_name = "LAN[/BOX]", conflicts_with_all = ["lan", "up", "publish", "engine", "script", "pcap", "report", "stat", "show", "list"], help_heading = "LANs that are there")]
     set: Option<String>,
     /// Show the boxes of a LAN, their links and what has passed
-    #[arg(long, value_name = "LAN", conflicts_with_all = ["lan", "up", "publish", "script", "pcap", "report", "stat", "list"], help_heading = "LANs that are there")]
+    #[arg(long, value_name = "LAN", conflicts_with_all = ["lan", "up", "publish", "engine", "script", "pcap", "report", "stat", "list"], help_heading = "LANs that are there")]
     show: Option<Name>,
     /// List this user's LANs
-    #[arg(long, conflicts_with_all = ["lan", "up", "publish", "script", "pcap", "report", "stat"], help_heading = "LANs that are there")]
+    #[arg(long, conflicts_with_all = ["lan", "up", "publish", "engine", "script", "pcap", "report", "stat"], help_heading = "LANs that are there")]
     list: bool,
     /// Show, or list, as JSON
     #[arg(long, help_heading = "LANs that are there")]
@@ -72,6 +72,16 @@ pub struct Place {
     /// Lead a port of the caller's into the box: [ADDR:]PORT[:BOXPORT][/udp]; may be repeated
     #[arg(long, value_name = "PORT")]
     pub publish: Vec<Publish>,
+    /// Who does to packets what the settings say: user (this program) or kernel (netem and tbf)
+    #[arg(
+        long,
+        value_name = "ENGINE",
+        value_enum,
+        default_value_t,
+        hide_possible_values = true,
+        hide_default_value = true
+    )]
+    pub engine: Engine,
     /// Change the link at the times that this file says, in lines such as: at 2s loss=50%
     #[arg(long, value_name = "FILE")]
     pub script: Option<PathBuf>,
@@ -96,6 +106,9 @@ impl Place {
         words.extend(self.up.then(|| "--up".into()));
         words.extend(self.publish.iter().flat_map(|port| ["--publish".into(), port.to_string().into()]));
         words.extend(self.no_hosts.then(|| "--no-hosts".into()));
+        if self.engine != Engine::default() {
+            words.extend(["--engine".into(), self.engine.to_string().into()]);
+        }
         for (option, file) in [("--script", &self.script), ("--pcap", &self.pcap), ("--report", &self.report)]
         {
             words.extend(file.iter().flat_map(|file| [option.into(), file.into()]));

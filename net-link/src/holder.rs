@@ -1,11 +1,12 @@
 //! The process that holds a LAN: it has the other ends of all links, and ends when nobody asks for it any more.
 
 use std::{
+    cell::RefCell,
     collections::{BTreeMap, VecDeque},
     fs::File,
     io::ErrorKind,
     net::{IpAddr, Ipv4Addr},
-    os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd},
+    os::fd::{AsFd, OwnedFd},
     time::{Duration, SystemTime},
 };
 
@@ -22,15 +23,16 @@ use rustix::{
 };
 
 use crate::{
+    engine::{self, Queues},
     frame,
     hosts::{self, Hosts},
-    interface::{Route, set_carrier},
+    interface::{Other, Route, set_carrier},
     lane::Nanos,
-    message::{self, Answer, Ask, Member},
+    message::{self, Answer, Ask, Kernel, Member},
     names::{is_ours, peer},
     pcap::Pcap,
     script::Step,
-    switch::{Far, Id, Switch, Who},
+    switch::{Far, Id, Passed, Switch, Who},
     words::{self, Condition, Net, Word},
     world::World,
 };
@@ -38,14 +40,22 @@ use crate::{
 /// Frames that are taken from one interface before others have their turn.
 const AT_ONCE: usize = 64;
 
+/// A link's, if it is not said.
+const USUAL_MTU: u32 = 1500;
+
 /// Where addresses come from that nobody has named: 10.86.0.0/16.
 const SUBNET: (Ipv4Addr, u8) = (Ipv4Addr::new(10, 86, 0, 0), 16);
 
 /// The other end of a box's interface.
 struct Wire {
-    frames: OwnedFd,
-    control: Option<Route>,
+    /// None if they do not come here.
+    frames: Option<OwnedFd>,
+    other: Option<Other>,
+    /// Addresses that the other interface loses when it is down.
+    nets: Vec<Net>,
     world: Option<World>,
+    queues: Option<Queues>,
+    engine_error: RefCell<Option<Error>>,
     pcap: Option<Pcap>,
     pcap_error: Option<String>,
 }
@@ -64,7 +74,7 @@ impl Wire {
 
 impl Far for Wire {
     fn deliver(&mut self, frame: &[u8]) -> bool {
-        write(&self.frames, frame).is_ok()
+        self.frames.as_ref().is_some_and(|frames| write(frames, frame).is_ok())
     }
 
     fn lead_out(&mut self, frame: &[u8]) -> bool {
@@ -76,7 +86,26 @@ impl Far for Wire {
     }
 
     fn carrier(&mut self, is_on: bool) {
-        set_carrier(self.frames.as_fd(), self.control.as_ref(), is_on);
+        set_carrier(self.frames.as_ref().map(AsFd::as_fd), self.other.as_ref(), is_on);
+        if let (true, Some(other)) = (is_on, &self.other) {
+            for net in self.nets.iter().filter(|net| net.address.is_ipv6()) {
+                // It is missed by those who look, and by those who use it.
+                let _ = other.route.add_address(&other.name, *net);
+            }
+        }
+    }
+
+    fn shape(&mut self, condition: &Condition) -> bool {
+        let (Some(queues), Some(other)) = (&mut self.queues, &self.other) else { return false };
+        self.engine_error.replace(queues.set(&other.route, condition).err());
+        true
+    }
+
+    fn add_to(&self, passed: &mut Passed) {
+        let (Some(queues), Some(other)) = (&self.queues, &self.other) else { return };
+        if let Err(error) = queues.add_to(&other.route, passed) {
+            self.engine_error.replace(Some(error));
+        }
     }
 }
 
@@ -235,13 +264,14 @@ impl Holder {
     fn take(&mut self, id: Id, buffer: &mut [u8]) {
         for _ in 0..AT_ONCE {
             let Some(wire) = self.switch.far(id) else { return };
-            match read(&wire.frames, &mut *buffer) {
+            let Some(frames) = &wire.frames else { return };
+            match read(frames, &mut *buffer) {
                 Ok(bytes) if bytes > 0 => self.switch.receive(id, &buffer[..bytes], now()),
                 // The other interface of a pair says once that it has been set down.
                 Err(rustix::io::Errno::AGAIN | rustix::io::Errno::INTR | rustix::io::Errno::NETDOWN) => break,
                 // The interface is gone, with its namespace.
                 _ => {
-                    let _ = epoll::delete(&self.epoll, &wire.frames);
+                    let _ = epoll::delete(&self.epoll, frames);
                     return;
                 }
             }
@@ -327,8 +357,9 @@ impl Holder {
     fn answer(&mut self, number: u32, ask: Ask, descriptors: Vec<OwnedFd>) -> Result<Vec<Answer>> {
         match ask {
             Ask::Hello => Ok(vec![Answer::Done]),
-            Ask::Join { words, steps, is_host, has_control, has_hosts } => {
-                let (wire, copy) = wire(descriptors, has_control, has_hosts)?;
+            Ask::Join { words, steps, is_host, other, kernel, has_hosts } => {
+                let words = words::parse(words.iter().map(String::as_str))?;
+                let (wire, copy) = wire(descriptors, other, kernel.as_ref(), has_hosts, &words)?;
                 self.join(number, wire, copy, &words, &steps, is_host).map(|answer| vec![answer])
             }
             Ask::Change { of, words } => self.change(of.as_deref(), &words).map(|()| vec![Answer::Done]),
@@ -371,11 +402,10 @@ impl Holder {
         number: u32,
         wire: Wire,
         copy: Option<hosts::Copy>,
-        words: &[String],
+        words: &[Word],
         steps: &[(u64, Vec<String>)],
         is_host: bool,
     ) -> Result<Answer> {
-        let words = words::parse(words.iter().map(String::as_str))?;
         let steps = steps.iter().map(|(after, words)| {
             let words = words::parse(words.iter().map(String::as_str))?;
             Ok(Step { after: Duration::from_nanos(*after), words })
@@ -384,7 +414,7 @@ impl Holder {
         let mut condition = Condition::default();
         let mut who = Who { name: None, nets: Vec::new() };
         let mut seed = None;
-        for word in &words {
+        for word in words {
             match word {
                 Word::Ip(net) => who.nets.push(*net),
                 Word::Name(name) => who.name = Some(name.0.clone()),
@@ -402,14 +432,9 @@ impl Holder {
         }
         let seed = seed.map_or_else(drawn, Ok)?;
         let nets = who.nets.iter().map(Net::to_string).collect();
-        let frames = wire.frames.as_raw_fd();
         let id = self.switch.add(who.clone(), wire, condition, seed, steps, now());
-        // SAFETY: the switch has it, which keeps it open until the link is removed.
-        let frames = unsafe { BorrowedFd::borrow_raw(frames) };
-        let listens = epoll::add(&self.epoll, frames, Source::Link(id).data(), EventFlags::IN)
-            .doing(|| "join the LAN".into());
         let told = self.hosts.add(id, &who, copy).doing(|| "tell the box the names of the others".into());
-        if let Err(error) = listens.and(told) {
+        if let Err(error) = self.watch(id).and(told) {
             self.remove(id);
             return Err(error);
         }
@@ -422,6 +447,24 @@ impl Holder {
     fn remove(&mut self, id: Id) {
         self.switch.remove(id);
         self.hosts.remove(id);
+    }
+
+    /// Has the frames of a link that has been added looked at.
+    fn watch(&self, id: Id) -> Result<()> {
+        self.obeyed(id)?;
+        match self.switch.far_of(id).and_then(|wire| wire.frames.as_ref()) {
+            Some(frames) => epoll::add(&self.epoll, frames, Source::Link(id).data(), EventFlags::IN)
+                .doing(|| "join the LAN".into()),
+            None => Ok(()),
+        }
+    }
+
+    /// Whether the kernel has done what was asked of it last.
+    fn obeyed(&self, id: Id) -> Result<()> {
+        match self.switch.far_of(id).and_then(|wire| wire.engine_error.take()) {
+            Some(error) => Err(error),
+            None => Ok(()),
+        }
     }
 
     /// Two boxes with one name or address would take each other's packets.
@@ -476,8 +519,21 @@ impl Holder {
                 }
             }
         }
-        for id in ids {
+        let mut before = Vec::new();
+        for (id, _, condition, _) in self.switch.members().filter(|(id, ..)| ids.contains(id)) {
+            before.push((id, condition));
+            if self.switch.far_of(id).is_some_and(|wire| wire.queues.is_some()) {
+                let mut after = condition;
+                after.change_all(&words);
+                engine::check(&after, false)?;
+            }
+        }
+        for (id, condition) in before {
             self.switch.change(Some(id), &words);
+            if let Err(error) = self.obeyed(id) {
+                self.switch.restore(id, condition);
+                return Err(error);
+            }
         }
         Ok(())
     }
@@ -486,14 +542,18 @@ impl Holder {
     fn members(&self, wanted: impl Fn(Id) -> bool) -> Vec<Answer> {
         let members =
             self.switch.members().filter(|(id, ..)| wanted(*id)).map(|(id, who, condition, passed)| {
-                Answer::Member(Member {
+                Answer::Member(Box::new(Member {
                     name: who.name.clone(),
                     addresses: who.nets.iter().map(Net::to_string).collect(),
                     pid: self.pid_of(id),
                     link: condition.words().iter().map(Word::to_string).collect(),
                     passed,
                     pcap_error: self.switch.far_of(id).and_then(|wire| wire.pcap_error.clone()),
-                })
+                    engine_error: self
+                        .switch
+                        .far_of(id)
+                        .and_then(|wire| wire.engine_error.borrow().as_ref().map(Error::to_string)),
+                }))
             });
         members.chain([Answer::Done]).collect()
     }
@@ -502,17 +562,38 @@ impl Holder {
 /// What the descriptors of a box are.
 fn wire(
     descriptors: Vec<OwnedFd>,
-    has_control: bool,
+    other: Option<String>,
+    kernel: Option<&Kernel>,
     has_hosts: bool,
+    words: &[Word],
 ) -> Result<(Wire, Option<hosts::Copy>)> {
+    let missing = || Error::new("join the LAN", "no interface");
     let mut descriptors = descriptors.into_iter();
-    let frames = descriptors.next().ok_or_else(|| Error::new("join the LAN", "no interface"))?;
-    rustix::io::ioctl_fionbio(&frames, true).map_err(|_| Error::new("join the LAN", "no interface"))?;
-    let control = if has_control { descriptors.next().map(Route::from_descriptor) } else { None };
+    let mut next = || descriptors.next().ok_or_else(missing);
+    let is_alone = kernel.is_some_and(|kernel| kernel.is_alone);
+    let frames = if is_alone { None } else { Some(next()?) };
+    if let Some(frames) = &frames {
+        rustix::io::ioctl_fionbio(frames, true).map_err(|_| missing())?;
+    }
+    let of = |name| Ok::<_, Error>(Other { route: Route::from_descriptor(next()?), name });
+    let other = other.map(of).transpose()?;
+    let queues = match (kernel, &other) {
+        (Some(kernel), Some(other)) => {
+            let near = Route::from_descriptor(descriptors.next().ok_or_else(missing)?);
+            let mtu = words.iter().find_map(|word| if let Word::Mtu(mtu) = word { Some(*mtu) } else { None });
+            let far = (&other.route, other.name.as_str());
+            Some(Queues::new((near, &kernel.name), far, mtu.unwrap_or(USUAL_MTU), is_alone)?)
+        }
+        _ => None,
+    };
+    let nets = kernel.iter().flat_map(|kernel| &kernel.nets).map(|net| net.parse());
+    let nets = nets.collect::<Result<_, String>>().map_err(|why| Error::new("join the LAN", why))?;
     let copy = if has_hosts { descriptors.next().map(hosts::Copy::new).transpose()? } else { None };
     let pcap = descriptors.next().map(|file| Pcap::new(File::from(file))).transpose();
     let (pcap, pcap_error) = pcap.map_or_else(|error| (None, Some(error.to_string())), |pcap| (pcap, None));
-    Ok((Wire { frames, control, world: None, pcap, pcap_error }, copy))
+    let engine_error = RefCell::new(None);
+    let wire = Wire { frames, other, nets, world: None, queues, engine_error, pcap, pcap_error };
+    Ok((wire, copy))
 }
 
 fn refused(error: &Error) -> Answer {
@@ -549,7 +630,8 @@ mod tests {
             words: Vec::new(),
             steps: Vec::new(),
             is_host: false,
-            has_control: false,
+            other: None,
+            kernel: None,
             has_hosts: false,
         };
         let file = OwnedFd::from(File::open("/proc/self/exe").expect("a file"));

@@ -2,18 +2,20 @@
 //! sets.
 
 use std::{
+    fmt,
     fs::{File, OpenOptions},
     io,
     net::IpAddr,
     os::{
-        fd::{AsRawFd, BorrowedFd, FromRawFd, IntoRawFd, OwnedFd},
+        fd::{AsFd, AsRawFd, BorrowedFd, FromRawFd, IntoRawFd, OwnedFd},
         unix::fs::OpenOptionsExt,
     },
 };
 
 use chain::{Doing, Remedy, Result};
 use netlink_packet_core::{
-    NLM_F_ACK, NLM_F_CREATE, NLM_F_EXCL, NLM_F_REQUEST, NetlinkMessage, NetlinkPayload,
+    NLM_F_ACK, NLM_F_CREATE, NLM_F_DUMP, NLM_F_EXCL, NLM_F_REPLACE, NLM_F_REQUEST, NetlinkMessage,
+    NetlinkPayload,
 };
 use netlink_packet_route::{
     AddressFamily as Family, RouteNetlinkMessage,
@@ -23,6 +25,7 @@ use netlink_packet_route::{
         LinkInfo, LinkMessage,
     },
     route::{RouteAddress, RouteAttribute, RouteHeader, RouteMessage, RouteProtocol, RouteScope, RouteType},
+    tc::TcMessage,
 };
 use netlink_sys::{Socket, SocketAddr, protocols::NETLINK_ROUTE};
 use nix::{
@@ -30,7 +33,11 @@ use nix::{
     libc,
     net::if_::if_nametoindex,
     sched::{CloneFlags, setns, unshare},
-    sys::socket::{AddressFamily, SockFlag, SockType, setsockopt, socket, sockopt::RcvBufForce},
+    sys::socket::{
+        AddressFamily, SockFlag, SockType, setsockopt, socket,
+        sockopt::{RcvBufForce, SndBufForce},
+    },
+    unistd::Pid,
 };
 
 use crate::{frame::Mac, words::Net};
@@ -54,9 +61,17 @@ mod request {
 pub(crate) struct End {
     /// What the box sends is read from it, a frame each time, and what is written to it the box gets.
     pub(crate) frames: OwnedFd,
-    /// Where the carrier is the other interface's, rtnetlink as its namespace has it.
-    pub(crate) control: Option<OwnedFd>,
+    /// The other interface of a pair.
+    pub(crate) other: Option<Other>,
     /// What the interface is called.
+    pub(crate) name: String,
+}
+
+/// The other interface of a pair, whose being up is the carrier of the box's.
+#[derive(Debug)]
+pub(crate) struct Other {
+    /// Its network namespace.
+    pub(crate) route: Route,
     pub(crate) name: String,
 }
 
@@ -98,20 +113,13 @@ impl End {
             .remedy(Errno::EBUSY, "this network namespace has one of that name")?;
         let name = wanted.ifr_name.iter().take_while(|byte| **byte != 0);
         let name = name.map(|byte| char::from(byte.cast_unsigned())).collect();
-        Ok(Self { frames: file.into(), control: None, name })
+        Ok(Self { frames: file.into(), other: None, name })
     }
 
     /// Of a pair of veth(4), the other one of which is in a network namespace that nobody else is in, and which lives
     /// as long as its packet(7) socket.
-    fn of_pair(name: &str) -> Result<Self> {
-        let here = File::open("/proc/thread-self/ns/net").doing(|| "open the net namespace".into())?;
-        unshare(CloneFlags::CLONE_NEWNET)
-            .doing(|| "make a net namespace for the other end".into())
-            .remedy(Errno::EPERM, "run as root, or behind ns-enter user --")?;
-        let made = Self::of_pair_to(&here, name);
-        // Whatever became of it: nothing else is done in the wrong one.
-        setns(&here, CloneFlags::CLONE_NEWNET).doing(|| "go back to the net namespace".into())?;
-        let end = made?;
+    pub(crate) fn of_pair(name: &str) -> Result<Self> {
+        let end = apart(|here| Self::of_pair_to(here, name))?;
         without_offloads(name)?;
         Ok(end)
     }
@@ -124,9 +132,78 @@ impl End {
         let doing = || format!("listen to the interface {OTHER}");
         let frames =
             packet_socket(index(OTHER)?).doing(doing).remedy(Errno::EPERM, "this needs CAP_NET_RAW")?;
-        Ok(Self { frames, control: Some(route.into_descriptor()), name: name.to_owned() })
+        // Who writes to it is not to wait, nor drop anything, for what waits in a queue of the kernel's.
+        let _ = setsockopt(&frames, SndBufForce, &MOST_UNSENT);
+        let other = Some(Other { route, name: OTHER.to_owned() });
+        Ok(Self { frames, other, name: name.to_owned() })
     }
 }
+
+/// Does something in a network namespace that nobody else is in. It is given the one that the caller is in, and comes
+/// back to.
+fn apart<T>(act: impl FnOnce(&File) -> Result<T>) -> Result<T> {
+    let here = File::open("/proc/thread-self/ns/net").doing(|| "open the net namespace".into())?;
+    unshare(CloneFlags::CLONE_NEWNET)
+        .doing(|| "make a net namespace for the other end".into())
+        .remedy(Errno::EPERM, "run as root, or behind ns-enter user --")?;
+    let done = act(&here);
+    // Whatever became of it: nothing else is done in the wrong one.
+    setns(&here, CloneFlags::CLONE_NEWNET).doing(|| "go back to the net namespace".into())?;
+    done
+}
+
+/// A pair of veth(4) between this network namespace and one that is yet to be.
+#[derive(Debug)]
+pub(crate) struct Pair {
+    /// The one here.
+    pub(crate) near: Other,
+    index: u32,
+    /// The one that the box is to have, where nobody is meanwhile: it is gone with this, if the box never is.
+    far: Other,
+}
+
+impl Pair {
+    /// Its interface here has a name that ends in the first number that is free.
+    pub(crate) fn numbered(prefix: &str, far: &str) -> Result<Self> {
+        let mut number = 0;
+        loop {
+            let name = format!("{prefix}{number}");
+            let made = apart(|here| {
+                let route = Route::open()?;
+                route.add_pair(far, &name, here)?;
+                Ok(Other { route, name: far.to_owned() })
+            });
+            match made {
+                Err(error) if error.errno() == Some(Errno::EEXIST) => number += 1,
+                Err(error) => return Err(error),
+                Ok(far) => {
+                    without_offloads(&name)?;
+                    let index = index(&name)?;
+                    return Ok(Self { near: Other { route: Route::open()?, name }, index, far });
+                }
+            }
+        }
+    }
+
+    /// Gives a process's network namespace its end.
+    pub(crate) fn give(&self, process: Pid) -> Result<()> {
+        let mut link = link(&self.far.name);
+        link.attributes.push(LinkAttribute::NetNsPid(process.as_raw().unsigned_abs()));
+        let asked = self.far.route.ask(RouteNetlinkMessage::SetLink(link), 0);
+        asked.doing(|| format!("give the box the interface {}", self.far.name))
+    }
+
+    /// Takes both away.
+    pub(crate) fn end(self) {
+        // By number, as its name may be another's by now if it is gone already, which is what is wanted.
+        let mut link = LinkMessage::default();
+        link.header.index = self.index;
+        let _ = self.near.route.ask(RouteNetlinkMessage::DelLink(link), 0);
+    }
+}
+
+/// As many bytes of frames may wait to leave by a pair's end.
+const MOST_UNSENT: usize = 128 << 20;
 
 /// What the other interface of a pair is called.
 const OTHER: &str = "cable";
@@ -191,7 +268,7 @@ const MOST_UNREAD: usize = 4 << 20;
 
 /// Has the kernel send whole packets with their sums, as a wire would have them: else they are left to be cut and
 /// summed by hardware (the kernel's networking/checksum-offloads.rst).
-fn without_offloads(name: &str) -> Result<()> {
+pub(crate) fn without_offloads(name: &str) -> Result<()> {
     /// ethtool_value of include/uapi/linux/ethtool.h, and its commands.
     #[repr(C)]
     struct Value {
@@ -218,19 +295,34 @@ fn without_offloads(name: &str) -> Result<()> {
 
 /// Whether the box's interface has a carrier, as with a cable plugged in: by the TAP device (TUNSETCARRIER, Linux 5.0),
 /// or by whether the other interface of a pair is up.
-pub(crate) fn set_carrier(frames: BorrowedFd, control: Option<&Route>, is_on: bool) {
+pub(crate) fn set_carrier(frames: Option<BorrowedFd>, other: Option<&Other>, is_on: bool) {
     let value = libc::c_int::from(is_on);
     // What fails is seen by those who look at the interface; frames do not pass anyway.
-    let _ = match control {
-        // SAFETY: the request is an int, as TUNSETCARRIER demands, and lives through the call.
-        None => unsafe { request::tunsetcarrier(frames.as_raw_fd(), &raw const value) }.is_ok(),
-        Some(route) => route.set_up(OTHER, is_on).is_ok(),
+    let _ = match (frames, other) {
+        (_, Some(other)) => other.route.set_up(&other.name, is_on).is_ok(),
+        (Some(frames), None) => {
+            // SAFETY: the request is an int, as TUNSETCARRIER demands, and lives through the call.
+            unsafe { request::tunsetcarrier(frames.as_raw_fd(), &raw const value) }.is_ok()
+        }
+        (None, None) => false,
     };
 }
 
 /// The network namespace that the caller is in, as rtnetlink sees it.
-#[derive(Debug)]
 pub(crate) struct Route(Socket);
+
+impl fmt::Debug for Route {
+    fn fmt(&self, f: &mut fmt::Formatter) -> fmt::Result {
+        write!(f, "Route({})", self.0.as_raw_fd())
+    }
+}
+
+impl AsFd for Route {
+    fn as_fd(&self) -> BorrowedFd<'_> {
+        // SAFETY: it is open as long as the socket is there.
+        unsafe { BorrowedFd::borrow_raw(self.0.as_raw_fd()) }
+    }
+}
 
 impl Route {
     pub(crate) fn open() -> Result<Self> {
@@ -245,11 +337,6 @@ impl Route {
     pub(crate) fn from_descriptor(descriptor: OwnedFd) -> Self {
         // SAFETY: it is open, and nobody else has it from here on.
         Self(unsafe { Socket::from_raw_fd(descriptor.into_raw_fd()) })
-    }
-
-    pub(crate) fn into_descriptor(self) -> OwnedFd {
-        // SAFETY: it is open, and nobody else has it from here on.
-        unsafe { OwnedFd::from_raw_fd(self.0.into_raw_fd()) }
     }
 
     /// Makes two interfaces that are connected, the second one in another network namespace.
@@ -317,17 +404,64 @@ impl Route {
             .remedy(Errno::EHOSTUNREACH, "no address of the box is in its network")
     }
 
-    /// Asks for one change, and waits for the kernel's answer.
-    pub(crate) fn ask(&self, what: RouteNetlinkMessage, flags: u16) -> io::Result<()> {
+    /// Makes a queueing discipline, or changes it.
+    pub(crate) fn set_discipline(&self, message: TcMessage) -> io::Result<()> {
+        self.ask(RouteNetlinkMessage::NewQueueDiscipline(message), NLM_F_CREATE | NLM_F_REPLACE)
+    }
+
+    /// The queueing disciplines of all interfaces.
+    pub(crate) fn disciplines(&self) -> io::Result<Vec<TcMessage>> {
+        self.send(RouteNetlinkMessage::GetQueueDiscipline(TcMessage::default()), NLM_F_DUMP)?;
+        let mut all = Vec::new();
+        loop {
+            let (answer, _) = self.0.recv_from_full()?;
+            let mut rest = answer.as_slice();
+            while let Some((length, _)) = rest.split_first_chunk() {
+                // Those of kinds that are not ours need not be understood.
+                match NetlinkMessage::<RouteNetlinkMessage>::deserialize(rest).map(|message| message.payload)
+                {
+                    Ok(NetlinkPayload::Done(_)) => return Ok(all),
+                    Ok(NetlinkPayload::Error(error)) => return Err(error.to_io()),
+                    Ok(NetlinkPayload::InnerMessage(RouteNetlinkMessage::NewQueueDiscipline(message))) => {
+                        all.push(message);
+                    }
+                    _ => {}
+                }
+                let length = usize::try_from(u32::from_ne_bytes(*length)).unwrap_or(0).next_multiple_of(4);
+                rest = rest.get(length.max(4)..).unwrap_or_default();
+            }
+        }
+    }
+
+    /// The number of an interface.
+    pub(crate) fn index(&self, name: &str) -> io::Result<u32> {
+        self.send(RouteNetlinkMessage::GetLink(link(name)), 0)?;
+        match self.answer()? {
+            NetlinkPayload::InnerMessage(RouteNetlinkMessage::NewLink(link)) => Ok(link.header.index),
+            NetlinkPayload::Error(error) => Err(error.to_io()),
+            _ => Err(io::ErrorKind::InvalidData.into()),
+        }
+    }
+
+    fn send(&self, what: RouteNetlinkMessage, flags: u16) -> io::Result<()> {
         let mut message = NetlinkMessage::from(what);
-        message.header.flags = NLM_F_REQUEST | NLM_F_ACK | flags;
+        message.header.flags = NLM_F_REQUEST | flags;
         message.finalize();
         let mut bytes = vec![0; message.buffer_len()];
         message.serialize(&mut bytes);
-        self.0.send(&bytes, 0)?;
+        self.0.send(&bytes, 0).map(drop)
+    }
+
+    fn answer(&self) -> io::Result<NetlinkPayload<RouteNetlinkMessage>> {
         let (answer, _) = self.0.recv_from_full()?;
         let answer = NetlinkMessage::<RouteNetlinkMessage>::deserialize(&answer).map_err(io::Error::other)?;
-        match answer.payload {
+        Ok(answer.payload)
+    }
+
+    /// Asks for one change, and waits for the kernel's answer.
+    pub(crate) fn ask(&self, what: RouteNetlinkMessage, flags: u16) -> io::Result<()> {
+        self.send(what, NLM_F_ACK | flags)?;
+        match self.answer()? {
             NetlinkPayload::Error(error) if error.code.is_some() => Err(error.to_io()),
             _ => Ok(()),
         }

@@ -107,7 +107,7 @@ impl Connection {
         let mut members = Vec::new();
         let mut answer = self.ask(ask, &[])?;
         while let Answer::Member(member) = answer {
-            members.push(member);
+            members.push(*member);
             answer = self.answer()?;
         }
         Ok(members)

@@ -8,6 +8,7 @@
 //! | --- | --- |
 //! | `args.rs`, `words.rs`, `quality.rs`, `script.rs` | what is typed |
 //! | `lane.rs` | what becomes of the packets of one direction |
+//! | `engine.rs`, `qdisc.rs` | the same done by the kernel |
 //! | `switch.rs`, `frame.rs` | the way of a frame through a LAN |
 //! | `holder.rs` | the process that has all the other ends |
 //! | `hosts.rs`, `etc.rs` | the names of boxes, as each box sees them |
@@ -18,6 +19,7 @@
 
 mod account;
 mod args;
+mod engine;
 mod etc;
 mod frame;
 mod gateway;
@@ -31,6 +33,7 @@ mod names;
 mod passt;
 mod pcap;
 mod publish;
+mod qdisc;
 mod quality;
 mod script;
 mod switch;
@@ -39,6 +42,7 @@ mod words;
 mod world;
 
 pub use args::{Args, Place};
+pub use engine::Engine;
 pub use publish::{Protocol, Publish};
 pub use quality::{Chance, Delay, Loss, Quality, Rate, Shape, Trait};
 pub use words::{Direction, Name, Net, State, Word, settings};
@@ -49,7 +53,7 @@ use std::{
     io::{self, Write},
     net::{IpAddr, Ipv4Addr, Ipv6Addr},
     os::{
-        fd::{AsFd, BorrowedFd},
+        fd::{AsFd, BorrowedFd, OwnedFd},
         unix::fs::OpenOptionsExt,
     },
 };
@@ -59,11 +63,12 @@ use nix::{errno::Errno, fcntl::OFlag, sched::CloneFlags, unistd::Pid};
 
 use crate::{
     frame::Mac,
-    interface::{End, Route},
+    interface::{End, Other, Pair, Route, without_offloads},
     lan::Connection,
-    message::{Answer, Ask, Member},
+    message::{Answer, Ask, Kernel, Member},
     script::Step,
     way_out::WayOut,
+    words::Condition,
 };
 
 /// What the box's interface is called.
@@ -86,6 +91,8 @@ pub struct NetLink {
     connection: Option<Connection>,
     /// The caller's interface, if it is one of a pair: the kernel takes it away some time after the other one.
     host_side: Option<(Route, u32)>,
+    /// A link that only the kernel is in between of, and the addresses of the caller's end.
+    pair: Option<(Pair, Vec<Net>)>,
     /// The child has its link, and nothing more is asked until NEXT has ended.
     is_entered: bool,
     /// What the box's side is told of its addresses, if nobody else is.
@@ -119,6 +126,17 @@ impl NetLink {
                 ));
             }
         }
+        if place.engine == Engine::Kernel {
+            engine::check_words(&words)?;
+            if place.up {
+                let why = "what comes from the world and goes there passes a process, not the kernel alone";
+                return Err(Error::new("--up with --engine kernel", why).hint("--engine user can"));
+            }
+            if place.pcap.is_some() {
+                let why = "what the kernel drops and delays is not seen before that";
+                return Err(Error::new("--pcap with --engine kernel", why).hint("--engine user can"));
+            }
+        }
         Ok(Self {
             place,
             words,
@@ -129,6 +147,7 @@ impl NetLink {
             report: None,
             connection: None,
             host_side: None,
+            pair: None,
             is_entered: false,
             given: Vec::new(),
         })
@@ -165,21 +184,34 @@ impl NetLink {
     }
 
     /// Gives the holder an interface; the answer is the addresses that it is to have.
-    fn join(&self, end: &End, words: &[Word], is_host: bool, hosts: Option<&File>) -> Result<Vec<Net>> {
+    fn join(
+        &self,
+        frames: Option<&OwnedFd>,
+        other: Option<&Other>,
+        kernel: Option<(&Route, Kernel)>,
+        words: &[Word],
+        is_host: bool,
+        hosts: Option<&File>,
+    ) -> Result<Vec<Net>> {
         let text = |words: &[Word]| words.iter().map(Word::to_string).collect::<Vec<_>>();
         let nanos = |step: &Step| u64::try_from(step.after.as_nanos()).unwrap_or(u64::MAX);
         let steps = if is_host { &[][..] } else { &self.steps };
+        let (near, kernel) = kernel.unzip();
         let ask = Ask::Join {
             words: text(words),
             steps: steps.iter().map(|step| (nanos(step), text(&step.words))).collect(),
             is_host,
-            has_control: end.control.is_some(),
+            other: other.map(|other| other.name.clone()),
+            kernel,
             has_hosts: hosts.is_some(),
         };
         let pcap = self.pcap.as_ref().filter(|_| !is_host).map(AsFd::as_fd);
-        let control = end.control.as_ref().map(AsFd::as_fd);
+        let control = other.map(|other| other.route.as_fd());
         let descriptors: Vec<BorrowedFd> =
-            [Some(end.frames.as_fd()), control, hosts.map(AsFd::as_fd), pcap].into_iter().flatten().collect();
+            [frames.map(AsFd::as_fd), control, near.map(AsFd::as_fd), hosts.map(AsFd::as_fd), pcap]
+                .into_iter()
+                .flatten()
+                .collect();
         match self.connection()?.ask(&ask, &descriptors)? {
             Answer::Joined { nets } => nets
                 .iter()
@@ -191,9 +223,28 @@ impl NetLink {
 
     /// The caller's end of a link that leads nowhere else.
     fn make_host_side(&mut self) -> Result<()> {
-        let end = End::numbered(HOST_INTERFACE).map_err(|error| {
-            error.hint("without --lan a link leads to the caller's network, which must be its own; add --lan, or ns-enter user,net --")
-        })?;
+        let hint = "without --lan a link leads to the caller's network, which must be its own; add --lan, or ns-enter user,net --";
+        if self.place.engine == Engine::Kernel {
+            let pair = Pair::numbered(HOST_INTERFACE, INTERFACE).map_err(|error| error.hint(hint))?;
+            let host = self.host_nets(&pair.near.name);
+            set_up(&pair.near.route, &pair.near.name, &host, self.mtu())?;
+            self.pair = Some((pair, host));
+            return Ok(());
+        }
+        let end = End::numbered(HOST_INTERFACE).map_err(|error| error.hint(hint))?;
+        let host = self.host_nets(&end.name);
+        let words: Vec<_> = host.iter().copied().map(Word::Ip).collect();
+        self.join(Some(&end.frames), end.other.as_ref(), None, &words, true, None)?;
+        let route = Route::open()?;
+        let done = set_up(&route, &end.name, &host, self.mtu());
+        if end.other.is_some() {
+            self.host_side = Some((route, interface::index(&end.name)?));
+        }
+        done
+    }
+
+    /// The addresses of the caller's end, which has this name; the box's follow from them if nobody says them.
+    fn host_nets(&mut self, name: &str) -> Vec<Net> {
         let mut host = Vec::new();
         for net in Self::nets(&self.words) {
             let gateway = self.gateways().find(|gateway| gateway.is_ipv4() == net.address.is_ipv4());
@@ -204,21 +255,51 @@ impl NetLink {
             host.push(Net { address, prefix: net.prefix });
         }
         if host.is_empty() {
-            let (ours, theirs) = pair(&end.name);
+            let (ours, theirs) = pair(name);
             host.push(Net { address: ours.into(), prefix: 30 });
             self.given.push(Word::Ip(Net { address: theirs.into(), prefix: 30 }));
             if self.gateways().next().is_none() {
                 self.given.push(Word::Gateway(ours.into()));
             }
         }
-        let words: Vec<_> = host.iter().copied().map(Word::Ip).collect();
-        self.join(&end, &words, true, None)?;
-        let route = Route::open()?;
-        let done = set_up(&route, &end.name, &host, self.mtu());
-        if end.control.is_some() {
-            self.host_side = Some((route, interface::index(&end.name)?));
+        host
+    }
+
+    /// The box's end; the answer is the addresses that it is to have.
+    fn make_box_side(&self, words: &[Word], hosts: Option<&File>) -> Result<Vec<Net>> {
+        let kernel = |is_alone, nets: &[Net]| Kernel {
+            name: INTERFACE.into(),
+            is_alone,
+            nets: nets.iter().map(Net::to_string).collect(),
+        };
+        match (&self.pair, self.place.engine) {
+            (Some((pair, nets)), _) => {
+                without_offloads(INTERFACE)?;
+                let near = Route::open()?;
+                self.join(None, Some(&pair.near), Some((&near, kernel(true, nets))), words, false, hosts)
+            }
+            (None, Engine::Kernel) => {
+                let end = End::of_pair(INTERFACE)?;
+                let near = Route::open()?;
+                let kernel = Some((&near, kernel(false, &[])));
+                self.join(Some(&end.frames), end.other.as_ref(), kernel, words, false, hosts)
+            }
+            (None, Engine::User) => {
+                let end = End::new(INTERFACE)?;
+                self.join(Some(&end.frames), end.other.as_ref(), None, words, false, hosts)
+            }
         }
-        done
+    }
+
+    /// Fails if the kernel's engine is asked for what it cannot do, then or later.
+    fn check_engine(&self) -> Result<()> {
+        let mut condition = Condition::default();
+        let words = std::iter::once(&self.words).chain(self.steps.iter().map(|step| &step.words));
+        for words in words.filter(|_| self.place.engine == Engine::Kernel) {
+            condition.change_all(words);
+            engine::check(&condition, self.place.lan.is_none())?;
+        }
+        Ok(())
     }
 
     fn tell(&self, member: &Member) -> Result<()> {
@@ -228,10 +309,9 @@ impl NetLink {
         if let Some(report) = &self.report {
             report.write(&chain::json(member)?)?;
         }
-        match &member.pcap_error {
-            Some(why) => Err(Error::new("--pcap", why.clone())),
-            None => Ok(()),
-        }
+        let failed = [("--pcap", &member.pcap_error), ("the link", &member.engine_error)];
+        let failed = failed.into_iter().find_map(|(what, why)| Some((what, why.clone()?)));
+        failed.map_or(Ok(()), |(what, why)| Err(Error::new(what, why)))
     }
 }
 
@@ -253,6 +333,9 @@ impl Link for NetLink {
             None => "the caller's network namespace".into(),
         };
         steps.push(format!("make an interface {INTERFACE} in it, which leads to {leads}"));
+        if self.place.engine == Engine::Kernel {
+            steps.push("have the kernel's netem and tbf queue what it sends and gets".into());
+        }
         let words: Vec<_> = self.words.iter().map(Word::to_string).collect();
         if !words.is_empty() {
             steps.push(format!("give it and its link {}", words.join(" ")));
@@ -295,6 +378,7 @@ impl Link for NetLink {
         {
             return Err(Error::new(word.to_string(), "nobody else is there").hint("add --lan LAN"));
         }
+        self.check_engine()?;
         launch.namespaces |= CloneFlags::CLONE_NEWNET;
         if self.tells_names() {
             launch.namespaces |= CloneFlags::CLONE_NEWNS;
@@ -310,6 +394,9 @@ impl Link for NetLink {
                 launch.namespaces |= CloneFlags::CLONE_NEWNS;
             }
             self.way_out = Some(way_out);
+        }
+        if self.place.lan.is_none() && self.place.engine == Engine::Kernel {
+            launch.act_beside();
         }
         // Till then it is the child that speaks to the holder.
         launch.act_before_next();
@@ -339,18 +426,21 @@ impl Link for NetLink {
         Ok(())
     }
 
+    fn beside(&mut self, child: Pid) -> Result<()> {
+        self.pair.as_ref().map_or(Ok(()), |(pair, _)| pair.give(child))
+    }
+
     fn enter(&mut self) -> Result<()> {
-        let end = End::new(INTERFACE)?;
         chain::set_loopback_up()?;
-        let route = Route::open()?;
         let words: Vec<_> = self.words.iter().chain(&self.given).cloned().collect();
         let hosts = self.hosts.as_deref().map(|text| etc::show(etc::HOSTS, text)).transpose()?;
-        let nets = self.join(&end, &words, false, hosts.as_ref())?;
-        set_up(&route, &end.name, &nets, self.mtu())?;
+        let nets = self.make_box_side(&words, hosts.as_ref())?;
+        let route = Route::open()?;
+        set_up(&route, INTERFACE, &nets, self.mtu())?;
         if let Some(way_out) = &self.way_out {
-            return way_out.enter(&route, &end.name, &nets);
+            return way_out.enter(&route, INTERFACE, &nets);
         }
-        self.gateways().try_for_each(|gateway| route.add_gateway(&end.name, gateway))
+        self.gateways().try_for_each(|gateway| route.add_gateway(INTERFACE, gateway))
     }
 
     fn before_next(&mut self, _child: Pid) -> Result<()> {
@@ -375,10 +465,22 @@ impl Link for NetLink {
         if let Some(connection) = self.connection.take() {
             connection.bury();
         }
-        Err(nobody_holds_it())
+        Err(self.nobody_holds_it())
     }
 
     fn after(&mut self, ended: &Ended) -> Result<()> {
+        let told = self.leave(ended);
+        // Its namespace would take it away too, but later.
+        if let Some((pair, _)) = self.pair.take() {
+            pair.end();
+        }
+        told
+    }
+}
+
+impl NetLink {
+    /// Ends the link, and tells what has passed.
+    fn leave(&mut self, ended: &Ended) -> Result<()> {
         if let Some((route, index)) = self.host_side.take() {
             // It may be gone, if the process that held the other one is.
             let _ = route.remove(index);
@@ -387,7 +489,7 @@ impl Link for NetLink {
         let members = match connection.members(&Ask::Leave) {
             // The alarm was about to say so when NEXT ended. What kept NEXT from running has been said.
             Err(error) if lan::is_gone(&error) => {
-                return if ended.released { Err(nobody_holds_it()) } else { Ok(()) };
+                return if ended.released { Err(self.nobody_holds_it()) } else { Ok(()) };
             }
             answered => answered?,
         };
@@ -400,10 +502,12 @@ impl Link for NetLink {
             None => Ok(()),
         }
     }
-}
 
-fn nobody_holds_it() -> Error {
-    Error::new("the network", "the process that held it has ended; the box has no link any more")
+    fn nobody_holds_it(&self) -> Error {
+        let then =
+            if self.pair.is_some() { "its link stays as it is" } else { "the box has no link any more" };
+        Error::new("the network", format!("the process that held it has ended; {then}"))
+    }
 }
 
 /// Sets an interface up with its addresses.

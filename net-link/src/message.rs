@@ -20,8 +20,9 @@ use crate::switch::Passed;
 pub(crate) enum Ask {
     /// To be known, so that the LAN stays.
     Hello,
-    /// For a link. The descriptors: where its frames are; with `has_control` what controls the carrier; with
-    /// `has_hosts` the box's /etc/hosts; and, if there is another one, a file for frames.
+    /// For a link. The descriptors: where its frames are, unless the kernel passes them on alone; rtnetlink where the
+    /// other interface is, if there is one; the same for the box's, if the kernel is the engine; with `has_hosts` the box's
+    /// /etc/hosts; and, if there is another one, a file for frames.
     Join {
         /// Settings as they are typed.
         words: Vec<String>,
@@ -29,7 +30,9 @@ pub(crate) enum Ask {
         steps: Vec<(u64, Vec<String>)>,
         /// Where the link is the host's side of another one, which has the settings.
         is_host: bool,
-        has_control: bool,
+        /// What the other interface is called.
+        other: Option<String>,
+        kernel: Option<Kernel>,
         has_hosts: bool,
     },
     /// For another condition, of one box or of all.
@@ -44,13 +47,24 @@ pub(crate) enum Ask {
     Leave,
 }
 
+/// A link that the kernel is the engine of.
+#[derive(Debug, Serialize, Deserialize)]
+pub(crate) struct Kernel {
+    /// What the box's interface is called.
+    pub(crate) name: String,
+    /// Nothing of ours is in between.
+    pub(crate) is_alone: bool,
+    /// The addresses of the other interface, as they are typed.
+    pub(crate) nets: Vec<String>,
+}
+
 /// What is answered.
 #[derive(Debug, Serialize, Deserialize)]
 pub(crate) enum Answer {
     /// With the addresses of the link, as they are typed.
     Joined { nets: Vec<String> },
     /// One of several.
-    Member(Member),
+    Member(Box<Member>),
     /// That was all.
     Done,
     /// What nobody has asked: the way out has ended.
@@ -75,6 +89,9 @@ pub(crate) struct Member {
     /// Why the record of frames ended early.
     #[serde(skip_serializing_if = "Option::is_none", default)]
     pub(crate) pcap_error: Option<String>,
+    /// Why the kernel does not do what the link is to do.
+    #[serde(skip_serializing_if = "Option::is_none", default)]
+    pub(crate) engine_error: Option<String>,
 }
 
 /// The largest message; one with a long script is the longest.

@@ -18,6 +18,11 @@ impl Chance {
     /// 0%.
     pub const NEVER: Self = Self(0);
 
+    /// As a part of 2^32, of which the last one is all.
+    pub(crate) fn of_all(self) -> u32 {
+        u32::try_from(u64::from(self.0) * u64::from(u32::MAX) / u64::from(Self::SURE)).unwrap_or(u32::MAX)
+    }
+
     /// Whether it comes about for a number that is drawn from all of them alike.
     pub(crate) fn comes_about(self, drawn: u32) -> bool {
         // Below 2^32 · 10^7, which fits.

@@ -321,6 +321,13 @@ impl Condition {
         }
     }
 
+    /// What it is after words, one after the other.
+    pub(crate) fn change_all(&mut self, words: &[Word]) {
+        for word in words {
+            self.change(word);
+        }
+    }
+
     /// The words that make it.
     pub(crate) fn words(&self) -> Vec<Word> {
         let (outward, inward) = (self.outward.traits(), self.inward.traits());

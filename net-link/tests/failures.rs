@@ -2,13 +2,17 @@
 
 mod lab;
 
-use chain_testing::slowness;
-use lab::Lab;
+use chain_testing::{skip, slowness};
+use lab::{Lab, PACE};
 
 #[track_caller]
 fn assert_within(value: f64, asked: f64, percent: f64) {
     assert!((value - asked).abs() <= asked * percent / 100.0, "{value} is more than {percent}% off {asked}");
 }
+
+/// The kernel's engine is measured on a link to the caller even so.
+const UNMEASURED: &str =
+    "where all takes long, the process that holds a LAN is not as fast as its links are to be";
 
 /// A box that iperf3(1) can be called in, and `field NAME`, which is the last value of this name in its answer.
 const IPERF: &str = r#"
@@ -19,21 +23,25 @@ const IPERF: &str = r#"
 #[test]
 fn as_many_packets_are_lost_as_asked() {
     Lab::each(|lab| {
+        let seed = lab.seed("$seed").unwrap_or_default();
         // iperf3 does not begin if the datagram is lost by which its ends get to know each other.
         let lost = lab.number(&format!(
             r"{IPERF} for seed in {{2..9}}; do
-                  lost=$(net-link --lan lab ip=10.9.0.2/24 out.loss=10% seed=$seed -- \
-                      iperf3 -c 10.9.0.1 -u -b 20M -l 500 -k 10000 --json | field lost_packets)
+                  lost=$(net-link --lan lab ip=10.9.0.2/24 out.loss=10% {seed} -- \
+                      iperf3 -c 10.9.0.1 -u {PACE} -k 15000 --json | field lost_packets)
                   [[ -z $lost ]] || break
               done
               finish; echo $lost"
         ));
-        assert_within(lost, 1000.0, 10.0);
+        assert_within(lost, 1500.0, 10.0);
     });
 }
 
 #[test]
 fn a_rate_is_kept() {
+    if slowness() > 1 {
+        return skip(UNMEASURED);
+    }
     Lab::each(|lab| {
         // Of each frame of 1514 bytes TCP carries 1448.
         for asked in [2.0, 20.0] {
@@ -48,6 +56,9 @@ fn a_rate_is_kept() {
 
 #[test]
 fn a_delay_is_kept() {
+    if slowness() > 1 {
+        return skip(UNMEASURED);
+    }
     Lab::each(|lab| {
         let median = |words: &str| {
             lab.number(&format!(
@@ -68,10 +79,11 @@ fn a_delay_is_kept() {
 #[test]
 fn the_same_seed_gives_the_same_losses_and_another_one_others() {
     Lab::each(|lab| {
-        let lost = |seed: u32| {
+        let Some(seed) = lab.seed("") else { return };
+        let lost = |number: u32| {
             lab.said(&format!(
                 "begin --lan lab ip=10.9.0.1/24 -- bash -c 'echo ready; exec sleep 60'
-                 net-link --lan lab ip=10.9.0.2/24 loss=30% duplicate=10% seed={seed} -- \
+                 net-link --lan lab ip=10.9.0.2/24 loss=30% duplicate=10% {seed}{number} -- \
                      busybox ping -c 100 -i 0.002 -W 1 10.9.0.1 | sed -n 's/.*seq=\\([0-9]*\\) .*time.*/\\1/p'
                  finish"
             ))
@@ -109,11 +121,11 @@ fn a_link_that_goes_down_in_the_middle_goes_on_when_it_is_up_again() {
 fn a_cable_that_is_out_is_seen_in_the_box() {
     Lab::each(|lab| {
         let run = lab.script(
-            r#"state='ip -brief link show eth0 | grep -o "NO-CARRIER\|LOWER_UP"'
+            r#"state='ip -brief link show eth0 | grep -o LOWER_UP || echo out'
            net-link --lan lab down -- bash -c "$state"
            net-link --lan lab -- bash -c "$state""#,
         );
-        run.success().stdout("NO-CARRIER\nLOWER_UP\n").stderr("");
+        run.success().stdout("out\nLOWER_UP\n").stderr("");
     });
 }
 
@@ -194,13 +206,16 @@ fn a_connection_that_is_there_is_reset_at_both_ends() {
 #[test]
 fn a_script_changes_the_link_at_its_times() {
     Lab::each(|lab| {
-        lab.file("steps", "# a bad moment\nat 500ms loss=100%\nat 1s loss=0% delay=1ms\n");
-        let got = lab.said(
+        // Where all takes long there must be time for a good beginning.
+        let slow = slowness().min(9);
+        let (from, to) = (500 * slow, 1000 * slow);
+        lab.file("steps", &format!("# a bad moment\nat {from}ms loss=100%\nat {to}ms loss=0% delay=1ms\n"));
+        let got = lab.said(&format!(
             "begin --lan lab ip=10.9.0.1/24 -- bash -c 'echo ready; exec sleep 60'
-         net-link --lan lab --script steps ip=10.9.0.2/24 -- busybox ping -c 150 -i 0.01 -W 1 10.9.0.1 |
+         net-link --lan lab --script steps ip=10.9.0.2/24 -- busybox ping -c 150 -i 0.0{slow} -W 1 10.9.0.1 |
              sed -n 's/.*seq=\\([0-9]*\\) .*/\\1/p'
-         finish",
-        );
+         finish"
+        ));
         let got: Vec<u32> = got.lines().map(|line| line.parse().expect("a number")).collect();
         // It begins and ends well; in between is a gap, of half a second where the time between packets is kept.
         assert_eq!((got.first(), got.last()), (Some(&0), Some(&149)));

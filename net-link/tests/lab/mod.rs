@@ -1,20 +1,21 @@
 //! Scripts in a network namespace of their own, so that no packet of a test reaches the machine's interfaces.
 
-use std::os::unix::fs::chown;
+use std::{os::unix::fs::chown, sync::LazyLock};
 
 use assert_cmd::assert::Assert;
-use chain_testing::{ORDINARY_USER, Scene};
+use chain_testing::{ORDINARY_USER, Scene, skip, slowness};
 
-/// Errors are told in English. `begin WORDS` starts `net-link WORDS`, or another `$tool`, and goes on when its command has said that it is ready; `finish` ends all of
+/// Errors are told in English. `engine` is what the boxes that `begin` starts are given besides. `begin WORDS` starts `net-link WORDS`, or another `$tool`, and goes on when its command has said that it is ready; `finish` ends all of
 /// those. `$serve` is a web server for a box.
 /// `ready_at PORT` says so when somebody listens there. `left` waits until no process of a box is there, and says how many
 /// sockets of LANs there are, which interfaces, and how many network namespaces, as `namespaces` does.
 const FUNCTIONS: &str = r#"
     export LC_ALL=C.UTF-8
     boxes=()
+    engine=()
     begin() {
         local line ready
-        exec {ready}< <(exec "${tool:-net-link}" "$@")
+        exec {ready}< <(exec "${tool:-net-link}" "${engine[@]}" "$@")
         boxes+=($!)
         read -r line <&"$ready"
         [[ $line == ready ]] || { echo "not ready: $line"; exit 1; }
@@ -52,16 +53,55 @@ pub(crate) fn script_as_user(scene: &Scene, script: &str) -> Assert {
     scene.script_as_user(&format!("exec ns-enter user,net -- bash -c '{}'", quoted(script))).assert()
 }
 
-/// Who makes the boxes, which is what their interfaces are made of on machines where /dev/net/tun is root's alone.
-#[derive(Debug, Clone, Copy)]
+/// Small datagrams for iperf3, a thousand a second and with a large buffer: so that none are lost which the link
+/// lets through, where the machine has more to do.
+#[allow(dead_code, reason = "not all test programs have one")]
+pub(crate) const PACE: &str = "-b 1M -l 125 -w 200K";
+
+/// All boxes that a script makes have this engine.
+const KERNEL: &str = r#"
+    engine=(--engine kernel)
+    net-link() {
+        case $1 in
+            --set | --show | --list) command net-link "$@" ;;
+            *) command net-link "${engine[@]}" "$@" ;;
+        esac
+    }
+"#;
+
+/// Whether the kernel has netem and tbf.
+#[allow(dead_code, reason = "not all test programs have one")]
+static HAS_NETEM: LazyLock<bool> = LazyLock::new(|| {
+    let scene = Scene::new();
+    let run = script(&scene, "command net-link --engine kernel rate=1mbit -- echo ran");
+    let output = run.get_output();
+    let said = String::from_utf8_lossy(&output.stderr);
+    assert!(output.stdout == b"ran\n" || said.contains("the kernel has no module sch_netem"), "{said}");
+    output.stdout == b"ran\n"
+});
+
+/// Whether the test goes on, which is about the kernel's engine. If not, it is said.
+#[allow(dead_code, reason = "not all test programs have one")]
+pub(crate) fn has_netem() -> bool {
+    if !*HAS_NETEM {
+        skip("--engine kernel: this kernel has no sch_netem");
+    }
+    *HAS_NETEM
+}
+
+/// Who makes the boxes, which is what their interfaces are made of on machines where /dev/net/tun is root's alone, and
+/// who does to packets what the settings say.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Maker {
     /// It has a TAP device.
     Root,
     /// It has one of a pair.
     User,
+    /// It has one of a pair, and the kernel's engine.
+    Kernel,
 }
 
-/// Where the same test is done with both kinds of interface.
+/// Where the same test is done with both kinds of interface, and with both engines.
 #[allow(dead_code, reason = "not all test programs have one")]
 pub(crate) struct Lab {
     scene: Scene,
@@ -72,13 +112,23 @@ pub(crate) struct Lab {
 impl Lab {
     /// Does a test in each, one after the other.
     pub(crate) fn each(test: impl Fn(&Self)) {
-        for maker in [Maker::Root, Maker::User] {
+        for maker in [Maker::Root, Maker::User, Maker::Kernel] {
+            // Where all takes long, both engines and both kinds of interface are enough.
+            let is_had = maker == Maker::User && slowness() > 1 && *HAS_NETEM;
+            if is_had || maker == Maker::Kernel && !has_netem() {
+                continue;
+            }
             let scene = Scene::new();
             // So that the user's scripts can write there.
             chown(scene.dir(), Some(ORDINARY_USER), Some(ORDINARY_USER)).expect("chown");
             eprintln!("boxes of {maker:?}");
             test(&Self { scene, maker });
         }
+    }
+
+    /// The word by which chance begins so, if the engine knows it.
+    pub(crate) fn seed(&self, seed: &str) -> Option<String> {
+        (self.maker != Maker::Kernel).then(|| format!("seed={seed}"))
     }
 
     /// Makes a file there.
@@ -99,6 +149,7 @@ impl Lab {
         match self.maker {
             Maker::Root => script(&self.scene, text),
             Maker::User => script_as_user(&self.scene, text),
+            Maker::Kernel => script(&self.scene, &format!("{KERNEL}\n{text}")),
         }
     }
 
