@@ -2,7 +2,8 @@
 //! one: network_namespaces(7), the kernel's networking/tuntap.rst, tc-netem(8).
 //!
 //! The box has one interface, a TAP device or one of a pair. Its other end is held by a process of ours, the holder, which is the
-//! switch of a LAN and does to each packet what the box's settings say.
+//! switch of a LAN and does to each packet what the box's settings say; or, if that is the kernel's to do and there is no
+//! LAN, in the caller's network namespace, and the holder only changes what the kernel does.
 //!
 //! | file | holds |
 //! | --- | --- |
