@@ -28,6 +28,16 @@ pub(crate) struct Network {
     /// What the link to the LAN, or to the caller, is like: 'ip=10.9.0.2/24 loss=5%'; may be repeated
     #[arg(long, value_name = "SETTINGS")]
     link: Vec<String>,
+    /// Who does to packets what the settings say: user (this program) or kernel (netem and tbf)
+    #[arg(
+        long,
+        value_name = "ENGINE",
+        value_enum,
+        default_value_t,
+        hide_possible_values = true,
+        hide_default_value = true
+    )]
+    link_engine: net_link::Engine,
     /// Change the link at the times that this file says, in lines such as: at 2s loss=50%
     #[arg(long, value_name = "FILE")]
     link_script: Option<PathBuf>,
@@ -71,6 +81,7 @@ impl Network {
         if !self.is_wanted() {
             let about_it = [
                 (!self.publish.is_empty(), "--publish"),
+                (self.link_engine != net_link::Engine::default(), "--link-engine"),
                 (self.link_script.is_some(), "--link-script"),
                 (self.pcap.is_some(), "--pcap"),
                 (self.link_report.is_some(), "--link-report"),
@@ -89,6 +100,7 @@ impl Network {
             no_hosts: self.no_hosts,
             up: self.up,
             publish: self.publish.clone(),
+            engine: self.link_engine,
             script: self.link_script.clone(),
             pcap: self.pcap.clone(),
             report: self.link_report.clone(),
