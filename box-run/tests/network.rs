@@ -11,8 +11,8 @@ fn a_box_with_a_link_has_lo_and_eth0_and_one_without_has_lo_alone() {
     let scene = Scene::new();
     let look = "box-run --chdir / $link -- ip -brief address | tr -s ' ' | sed 's/@[^ ]*//'";
     let text = format!(
-        "link=; {look}; link='--lan lab --link ip=10.9.0.2/24'; {look} | sed 's/ U[A-Z]*//'
-         link='--link ip=10.9.0.2/24'; {look} | sed 's/ U[A-Z]*//'; ip -brief link | cut -d ' ' -f 1"
+        "link=; {look}; link='--lan lab --link ip=10.9.0.2/24'; {look} | sed 's/ [UD][A-Z]*//'
+         link='--link ip=10.9.0.2/24'; {look} | sed 's/ [UD][A-Z]*//'; ip -brief link | cut -d ' ' -f 1"
     );
     let with_link = "lo 127.0.0.1/8 ::1/128 \neth0 10.9.0.2/24 \n";
     let expected = format!("lo UNKNOWN 127.0.0.1/8 ::1/128 \n{with_link}{with_link}lo\n");
