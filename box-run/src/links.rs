@@ -23,8 +23,8 @@ pub(crate) const PIDS: &str = "1024";
 const UMASK: u32 = 0o022;
 
 /// The links of the box, outermost first: the group, so that it holds all that follows; the namespaces; what leads out
-/// of them, which in a chain comes before all; the tree; the switch into it; and what the command alone is without. And what is shown of the host's
-/// tree, if it is that.
+/// of them, which in a chain comes before all; the tree; the switch into it; and what the command alone is without.
+/// And what is shown of the host's tree, if it is that.
 pub(crate) fn of(args: &Args, for_chain: bool) -> Result<(Links, Option<Shown>)> {
     let mut links: Links = Vec::new();
     let (group, by_namespace) = counting(args)?;
@@ -64,18 +64,18 @@ pub(crate) fn of(args: &Args, for_chain: bool) -> Result<(Links, Option<Shown>)>
         details.host_next = true;
     }
     let mut details_made = args.made.clone();
-    match network {
+    let (front, link, wanted) = match network {
         Some(link) if for_chain => {
             let (front, rest) = network::in_front(link, wanted, &mut details_made)?;
-            links.insert(inner, Box::new(made(args, rest, details_made)?));
-            links.splice(0..0, front);
+            (front, None, rest)
         }
-        link => {
-            links.insert(inner, Box::new(made(args, wanted, details_made)?));
-            // What it mounts is a user's of the namespaces that are there by then.
-            links.splice(inner + 1..=inner, link.map(|link| Box::new(link) as _));
-        }
-    }
+        link => (Links::new(), link, wanted),
+    };
+    let mut inside: Links = vec![Box::new(made(args, wanted, details_made)?)];
+    // What it mounts is a user's of the namespaces that are there by then.
+    inside.extend(link.map(|link| Box::new(link) as _));
+    links.splice(inner..inner, inside);
+    links.splice(0..0, front);
     links.push(Box::new(RootEnter::new(place, entries).with(details)));
     links.push(Box::new(PrivDrop::new(privileges::of(args, is_host, by_namespace)?)));
     Ok((links, shown))

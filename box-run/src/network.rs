@@ -4,7 +4,7 @@ use std::path::PathBuf;
 
 use chain::{Error, Links, Result};
 use clap::{ArgMatches, parser::ValueSource};
-use net_link::{NetLink, Place};
+use net_link::{Engine, NetLink, Place, Way};
 use ns_enter::{Kind, Made, Namespaces, NsEnter, Want};
 
 use crate::Args;
@@ -13,18 +13,8 @@ use crate::Args;
 #[derive(Debug, Default, clap::Args)]
 #[command(next_help_heading = "A network that leads out")]
 pub(crate) struct Network {
-    /// Be in the LAN of this name, which is there as long as a box is in it
-    #[arg(long, value_name = "NAME")]
-    pub(crate) lan: Option<net_link::Name>,
-    /// Leave /etc/hosts as it is; without this, the boxes of the LAN that have names are in it
-    #[arg(long, requires = "lan")]
-    no_hosts: bool,
-    /// Lead out to where the caller's network leads, by the program passt
-    #[arg(long)]
-    up: bool,
-    /// Lead a port of the caller's into the box: [ADDR:]PORT[:BOXPORT][/udp]; may be repeated
-    #[arg(long, value_name = "PORT")]
-    publish: Vec<net_link::Publish>,
+    #[command(flatten)]
+    way: Way,
     /// What the link to the LAN, or to the caller, is like: 'ip=10.9.0.2/24 loss=5%'; may be repeated
     #[arg(long, value_name = "SETTINGS")]
     link: Vec<String>,
@@ -37,7 +27,7 @@ pub(crate) struct Network {
         hide_possible_values = true,
         hide_default_value = true
     )]
-    link_engine: net_link::Engine,
+    link_engine: Engine,
     /// Change the link at the times that this file says, in lines such as: at 2s loss=50%
     #[arg(long, value_name = "FILE")]
     link_script: Option<PathBuf>,
@@ -55,7 +45,7 @@ pub(crate) struct Network {
 impl Network {
     /// Whether there is a link.
     pub(crate) fn is_wanted(&self) -> bool {
-        self.lan.is_some() || self.up || !self.link.is_empty()
+        self.way.lan.is_some() || self.way.up || !self.link.is_empty()
     }
 
     /// The same of options that are not all there yet.
@@ -65,8 +55,8 @@ impl Network {
 
     /// What it opens, for a dry run.
     pub(crate) fn note(&self) -> Option<String> {
-        match &self.lan {
-            _ if self.up => {
+        match &self.way.lan {
+            _ if self.way.up => {
                 Some("--up: the command reaches what the caller's network reaches, but loopback".into())
             }
             Some(lan) => Some(format!("--lan {}: the command reaches the other boxes of that LAN", lan.0)),
@@ -80,8 +70,8 @@ impl Network {
     fn link(&self) -> Result<Option<NetLink>> {
         if !self.is_wanted() {
             let about_it = [
-                (!self.publish.is_empty(), "--publish"),
-                (self.link_engine != net_link::Engine::default(), "--link-engine"),
+                (!self.way.publish.is_empty(), "--publish"),
+                (self.link_engine != Engine::default(), "--link-engine"),
                 (self.link_script.is_some(), "--link-script"),
                 (self.pcap.is_some(), "--pcap"),
                 (self.link_report.is_some(), "--link-report"),
@@ -96,10 +86,7 @@ impl Network {
         let words = net_link::settings(self.link.iter().map(String::as_str))
             .map_err(|error| error.within("--link"))?;
         let place = Place {
-            lan: self.lan.clone(),
-            no_hosts: self.no_hosts,
-            up: self.up,
-            publish: self.publish.clone(),
+            way: self.way.clone(),
             engine: self.link_engine,
             script: self.link_script.clone(),
             pcap: self.pcap.clone(),
@@ -113,9 +100,9 @@ impl Network {
 /// The link of the box, which makes its network, and the other namespaces that it is to have.
 pub(crate) fn of(args: &Args, wanted: Namespaces) -> Result<(Option<NetLink>, Namespaces)> {
     let Some(link) = args.network.link()? else { return Ok((None, wanted)) };
-    let option = match &args.network {
-        Network { lan: Some(_), .. } => "--lan",
-        Network { up: true, .. } => "--up",
+    let option = match &args.network.way {
+        Way { lan: Some(_), .. } => "--lan",
+        Way { up: true, .. } => "--up",
         _ => "--link",
     };
     let refuse = |other: &str| {

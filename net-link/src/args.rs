@@ -57,9 +57,9 @@ pub struct Args {
     words: Vec<OsString>,
 }
 
-/// Where the link leads, and what is told of it.
+/// Where a link leads.
 #[derive(Debug, Clone, Default, clap::Args)]
-pub struct Place {
+pub struct Way {
     /// Be in the LAN of this name, which is there as long as a box is in it
     #[arg(long, value_name = "NAME")]
     pub lan: Option<Name>,
@@ -72,6 +72,14 @@ pub struct Place {
     /// Lead a port of the caller's into the box: [ADDR:]PORT[:BOXPORT][/udp]; may be repeated
     #[arg(long, value_name = "PORT")]
     pub publish: Vec<Publish>,
+}
+
+/// Where the link leads, who is in between, and what is told of it.
+#[derive(Debug, Clone, Default, clap::Args)]
+pub struct Place {
+    /// Where it leads.
+    #[command(flatten)]
+    pub way: Way,
     /// Who does to packets what the settings say: user (this program) or kernel (netem and tbf)
     #[arg(
         long,
@@ -100,12 +108,13 @@ impl Place {
     /// The words that say the same to the lone tool.
     pub(crate) fn words(&self) -> Vec<OsString> {
         let mut words: Vec<OsString> = Vec::new();
-        if let Some(lan) = &self.lan {
+        let Way { lan, no_hosts, up, publish } = &self.way;
+        if let Some(lan) = lan {
             words.extend(["--lan".into(), lan.0.clone().into()]);
         }
-        words.extend(self.up.then(|| "--up".into()));
-        words.extend(self.publish.iter().flat_map(|port| ["--publish".into(), port.to_string().into()]));
-        words.extend(self.no_hosts.then(|| "--no-hosts".into()));
+        words.extend(up.then(|| "--up".into()));
+        words.extend(publish.iter().flat_map(|port| ["--publish".into(), port.to_string().into()]));
+        words.extend(no_hosts.then(|| "--no-hosts".into()));
         if self.engine != Engine::default() {
             words.extend(["--engine".into(), self.engine.to_string().into()]);
         }

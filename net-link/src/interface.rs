@@ -91,13 +91,7 @@ impl End {
         if let Ok(file) = open_tun() {
             return Self::of_tap(file, &format!("{prefix}%d"));
         }
-        let mut number = 0;
-        loop {
-            match Self::of_pair(&format!("{prefix}{number}")) {
-                Err(error) if error.errno() == Some(Errno::EEXIST) => number += 1,
-                made => return made,
-            }
-        }
+        first_free(prefix, Self::of_pair)
     }
 
     /// Of a TAP device. `%d` in the name becomes the first free number.
@@ -139,6 +133,17 @@ impl End {
     }
 }
 
+/// Makes something whose name ends in the first number that is free.
+fn first_free<T>(prefix: &str, of_name: impl Fn(&str) -> Result<T>) -> Result<T> {
+    let mut number = 0;
+    loop {
+        match of_name(&format!("{prefix}{number}")) {
+            Err(error) if error.errno() == Some(Errno::EEXIST) => number += 1,
+            made => return made,
+        }
+    }
+}
+
 /// Does something in a network namespace that nobody else is in. It is given the one that the caller is in, and comes
 /// back to.
 fn apart<T>(act: impl FnOnce(&File) -> Result<T>) -> Result<T> {
@@ -165,24 +170,17 @@ pub(crate) struct Pair {
 impl Pair {
     /// Its interface here has a name that ends in the first number that is free.
     pub(crate) fn numbered(prefix: &str, far: &str) -> Result<Self> {
-        let mut number = 0;
-        loop {
-            let name = format!("{prefix}{number}");
-            let made = apart(|here| {
+        let (name, far) = first_free(prefix, |name| {
+            let far = apart(|here| {
                 let route = Route::open()?;
-                route.add_pair(far, &name, here)?;
+                route.add_pair(far, name, here)?;
                 Ok(Other { route, name: far.to_owned() })
-            });
-            match made {
-                Err(error) if error.errno() == Some(Errno::EEXIST) => number += 1,
-                Err(error) => return Err(error),
-                Ok(far) => {
-                    without_offloads(&name)?;
-                    let index = index(&name)?;
-                    return Ok(Self { near: Other { route: Route::open()?, name }, index, far });
-                }
-            }
-        }
+            })?;
+            Ok((name.to_owned(), far))
+        })?;
+        without_offloads(&name)?;
+        let index = index(&name)?;
+        Ok(Self { near: Other { route: Route::open()?, name }, index, far })
     }
 
     /// Gives a process's network namespace its end.
@@ -196,9 +194,7 @@ impl Pair {
     /// Takes both away.
     pub(crate) fn end(self) {
         // By number, as its name may be another's by now if it is gone already, which is what is wanted.
-        let mut link = LinkMessage::default();
-        link.header.index = self.index;
-        let _ = self.near.route.ask(RouteNetlinkMessage::DelLink(link), 0);
+        let _ = self.near.route.remove(self.index);
     }
 }
 

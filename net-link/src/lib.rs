@@ -42,7 +42,7 @@ mod way_out;
 mod words;
 mod world;
 
-pub use args::{Args, Place};
+pub use args::{Args, Place, Way};
 pub use engine::Engine;
 pub use publish::{Protocol, Publish};
 pub use quality::{Chance, Delay, Loss, Quality, Rate, Shape, Trait};
@@ -109,18 +109,18 @@ impl NetLink {
             );
         }
         if let Some(Word::Name(name)) = words.iter().find(|word| matches!(word, Word::Name(_)))
-            && place.lan.is_none()
+            && place.way.lan.is_none()
         {
             return Err(Error::new(format!("name={}", name.0), "nobody else is there").hint("add --lan LAN"));
         }
-        if let Some(port) = place.publish.first().filter(|_| !place.up) {
+        if let Some(port) = place.way.publish.first().filter(|_| !place.way.up) {
             return Err(
                 Error::new(format!("--publish {port}"), "nothing leads out of the box").hint("add --up")
             );
         }
-        for (at, port) in place.publish.iter().enumerate() {
+        for (at, port) in place.way.publish.iter().enumerate() {
             let same = |other: &&Publish| (other.port, other.protocol) == (port.port, port.protocol);
-            if let Some(other) = place.publish[..at].iter().find(same) {
+            if let Some(other) = place.way.publish[..at].iter().find(same) {
                 return Err(Error::new(
                     format!("--publish {port}"),
                     format!("this port is published by {other}"),
@@ -129,7 +129,7 @@ impl NetLink {
         }
         if place.engine == Engine::Kernel {
             engine::check_words(&words)?;
-            if place.up {
+            if place.way.up {
                 let why = "what comes from the world and goes there passes a process, not the kernel alone";
                 return Err(Error::new("--up with --engine kernel", why).hint("--engine user can"));
             }
@@ -177,7 +177,7 @@ impl NetLink {
 
     /// Whether the box has a /etc/hosts of its own.
     fn tells_names(&self) -> bool {
-        self.place.lan.is_some() && !self.place.no_hosts
+        self.place.way.lan.is_some() && !self.place.way.no_hosts
     }
 
     fn connection(&self) -> Result<&Connection> {
@@ -298,7 +298,7 @@ impl NetLink {
         let words = std::iter::once(&self.words).chain(self.steps.iter().map(|step| &step.words));
         for words in words.filter(|_| self.place.engine == Engine::Kernel) {
             condition.change_all(words);
-            engine::check(&condition, self.place.lan.is_none())?;
+            engine::check(&condition, self.place.way.lan.is_none())?;
         }
         Ok(())
     }
@@ -328,9 +328,9 @@ impl Link for NetLink {
 
     fn steps(&self) -> Vec<String> {
         let mut steps = vec!["make a new net namespace, with its loopback interface up".to_owned()];
-        let leads = match &self.place.lan {
+        let leads = match &self.place.way.lan {
             Some(lan) => format!("the LAN {}, which is begun if it is not there", lan.0),
-            None if self.place.up => "a process that holds its other end".into(),
+            None if self.place.way.up => "a process that holds its other end".into(),
             None => "the caller's network namespace".into(),
         };
         steps.push(format!("make an interface {INTERFACE} in it, which leads to {leads}"));
@@ -341,11 +341,11 @@ impl Link for NetLink {
         if !words.is_empty() {
             steps.push(format!("give it and its link {}", words.join(" ")));
         }
-        if self.place.up {
+        if self.place.way.up {
             steps.push("start passt, which leads it out to where the caller's network leads".into());
             steps.push(format!("if {} names a resolver on loopback, ask that by passt", etc::RESOLV));
         }
-        for port in &self.place.publish {
+        for port in &self.place.way.publish {
             let Publish { address, port, box_port, protocol } = port;
             let kind = if *protocol == Protocol::Udp { "UDP" } else { "TCP" };
             steps.push(format!("lead {kind} port {port} of {address} to the box's port {box_port}"));
@@ -374,7 +374,7 @@ impl Link for NetLink {
         if let Some(path) = &self.place.script {
             self.steps = script::read(path)?;
         }
-        if self.place.lan.is_none()
+        if self.place.way.lan.is_none()
             && let Some(word) = self.steps.iter().flat_map(|step| &step.words).find(|word| word.is_of_lan())
         {
             return Err(Error::new(word.to_string(), "nobody else is there").hint("add --lan LAN"));
@@ -389,14 +389,14 @@ impl Link for NetLink {
             )?;
             self.hosts = Some(hosts::padded(text));
         }
-        if self.place.up {
+        if self.place.way.up {
             let way_out = WayOut::find(self.gateways().collect())?;
             if way_out.changes_resolv() {
                 launch.namespaces |= CloneFlags::CLONE_NEWNS;
             }
             self.way_out = Some(way_out);
         }
-        if self.place.lan.is_none() && self.place.engine == Engine::Kernel {
+        if self.place.way.lan.is_none() && self.place.engine == Engine::Kernel {
             launch.act_beside();
         }
         // Till then it is the child that speaks to the holder.
@@ -413,11 +413,11 @@ impl Link for NetLink {
             let file = file.doing(|| format!("--pcap {}", path.display()));
             self.pcap = Some(file.remedy(Errno::ENXIO, "nobody reads it")?);
         }
-        self.connection = Some(Connection::open(self.place.lan.as_ref().map(|lan| lan.0.as_str()))?);
-        if self.place.lan.is_some() {
+        self.connection = Some(Connection::open(self.place.way.lan.as_ref().map(|lan| lan.0.as_str()))?);
+        if self.place.way.lan.is_some() {
             return Ok(());
         }
-        if !self.place.up {
+        if !self.place.way.up {
             return self.make_host_side();
         }
         if Self::nets(&self.words).next().is_none() {
@@ -446,7 +446,7 @@ impl Link for NetLink {
 
     fn before_next(&mut self, _child: Pid) -> Result<()> {
         if let (Some(way_out), Some(connection)) = (&mut self.way_out, &self.connection) {
-            way_out.start(connection, &self.place.publish)?;
+            way_out.start(connection, &self.place.way.publish)?;
         }
         self.is_entered = true;
         Ok(())
