@@ -3,7 +3,7 @@
 mod lab;
 
 use chain_testing::{skip, slowness};
-use lab::{Lab, PACE};
+use lab::{Lab, PACE, PING, RoundTrips};
 
 #[track_caller]
 fn assert_within(value: f64, asked: f64, percent: f64) {
@@ -60,19 +60,18 @@ fn a_delay_is_kept() {
         return skip(UNMEASURED);
     }
     Lab::each(|lab| {
-        let median = |words: &str| {
-            lab.number(&format!(
+        let pinged = |words: &str| {
+            RoundTrips::read(&lab.said(&format!(
                 "begin --lan lab ip=10.9.0.1/24 -- bash -c 'echo ready; exec sleep 60'
-                 net-link --lan lab ip=10.9.0.2/24 {words} -- busybox ping -c 101 -i 0.01 10.9.0.1 |
-                     sed -n 's/.*time=\\([0-9.]*\\) ms/\\1/p' | sort -n | sed -n 51p
+                 net-link --lan lab ip=10.9.0.2/24 {words} -- {PING} 10.9.0.1
                  finish"
-            ))
+            )))
         };
-        let without = median("");
-        for (words, asked) in [("out.delay=30ms", 30.0), ("delay=20ms±5ms", 40.0)] {
-            let more = median(words) - without;
-            assert!((more - asked).abs() <= f64::from(slowness()), "{words}: {more} ms, not {asked}");
-        }
+        let without = pinged("");
+        pinged("out.delay=30ms").assert_later(&without, 30.0);
+        let fixed = pinged("delay=20ms");
+        fixed.assert_later(&without, 40.0);
+        pinged("delay=20ms±5ms").assert_as_late_as(&fixed);
     });
 }
 

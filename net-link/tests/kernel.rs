@@ -4,7 +4,7 @@
 mod lab;
 
 use chain_testing::{Scene, slowness};
-use lab::{PACE, has_netem, script, script_as_user};
+use lab::{PACE, PING, RoundTrips, has_netem, script, script_as_user};
 
 /// The engines that this kernel has.
 fn engines() -> Vec<&'static str> {
@@ -89,23 +89,16 @@ fn a_link_to_the_caller_is_as_slow_as_asked() {
 #[test]
 fn a_link_to_the_caller_is_as_late_as_asked() {
     for engine in engines().into_iter().filter(|engine| *engine == "kernel") {
-        let median = |words: &str| {
-            number(
-                engine,
-                &format!(
-                    "link ip=10.9.0.2/24 {words} -- busybox ping -c 101 -i 0.01 10.9.0.1 |
-                         sed -n 's/.*time=\\([0-9.]*\\) ms/\\1/p' | sort -n | sed -n 51p"
-                ),
-            )
+        let pinged = |words: &str| {
+            RoundTrips::read(&said(engine, &format!("link ip=10.9.0.2/24 {words} -- {PING} 10.9.0.1")))
         };
-        let without = median("");
-        for (words, asked) in
-            [("out.delay=30ms", 30.0), ("in.delay=30ms±5ms:normal", 30.0), ("delay=20ms±5ms", 40.0)]
-        {
-            let more = median(words) - without;
-            eprintln!("{engine}: {words}: {more} ms more than {without} ms");
-            assert!((more - asked).abs() <= f64::from(slowness()), "{words}: {more} ms, not {asked}");
-        }
+        let without = pinged("");
+        let fixed = pinged("out.delay=30ms");
+        fixed.assert_later(&without, 30.0);
+        pinged("in.delay=30ms±5ms:normal").assert_as_late_as(&fixed);
+        let both = pinged("delay=20ms");
+        both.assert_later(&without, 40.0);
+        pinged("delay=20ms±5ms").assert_as_late_as(&both);
     }
 }
 

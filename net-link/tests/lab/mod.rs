@@ -166,6 +166,54 @@ impl Lab {
     }
 }
 
+/// So many packets that the median of random delays is near theirs: that of ±5 ms has a standard error of 0.2 ms.
+#[allow(dead_code, reason = "not all test programs have one")]
+pub(crate) const PING: &str = "busybox ping -c 1001 -i 0.003";
+
+/// How long answers were on their way, in milliseconds, the shortest first.
+#[allow(dead_code, reason = "not all test programs have one")]
+pub(crate) struct RoundTrips(Vec<f64>);
+
+#[allow(dead_code, reason = "not all test programs have one")]
+impl RoundTrips {
+    /// From what [`PING`] says.
+    #[track_caller]
+    pub(crate) fn read(said: &str) -> Self {
+        let time = |line: &str| line.split_once("time=")?.1.strip_suffix(" ms")?.parse().ok();
+        let mut times: Vec<f64> = said.lines().filter_map(time).collect();
+        assert!(times.len() > 900, "{said}");
+        times.sort_by(f64::total_cmp);
+        Self(times)
+    }
+
+    fn shortest(&self) -> f64 {
+        self.0[0]
+    }
+
+    fn median(&self) -> f64 {
+        self.0[self.0.len() / 2]
+    }
+
+    /// That these were so much later than others: no answer earlier, and where the machine was not busy with
+    /// something else, no more than a millisecond later.
+    #[track_caller]
+    pub(crate) fn assert_later(&self, others: &Self, asked: f64) {
+        let (more, median) = (self.shortest() - others.shortest(), self.median() - others.median());
+        eprintln!("{asked} ms asked: {more} ms; the median: {median} ms more than {} ms", others.median());
+        assert!(self.shortest() >= asked, "{} ms, not {asked}", self.shortest());
+        assert!(more - asked <= f64::from(slowness()), "{more} ms, not {asked}");
+    }
+
+    /// That the median is that of others, which the machine keeps waiting as long.
+    #[track_caller]
+    pub(crate) fn assert_as_late_as(&self, others: &Self) {
+        let (median, other) = (self.median(), others.median());
+        eprintln!("median: {median} ms, of a fixed delay {other} ms");
+        assert!((median - other).abs() <= f64::from(slowness()), "{median} ms, not {other}");
+        assert!(self.shortest() < others.shortest(), "{} ms is not less", self.shortest());
+    }
+}
+
 fn quoted(script: &str) -> String {
     format!("{FUNCTIONS}\n{script}").replace('\'', "'\\''")
 }
