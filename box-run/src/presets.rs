@@ -3,6 +3,7 @@
 use std::{env, fs, path::Path};
 
 use chain::{Doing, Error, Result};
+use priv_drop::Rlimit;
 use rustix::process::getpriority_process;
 
 use crate::{
@@ -90,9 +91,12 @@ impl Preset {
     }
 }
 
-/// Whether a word would raise the priority, or lower how soon the process is killed: who has called a box with less
-/// has meant that, and only root may.
+/// Whether a word would raise the priority or a limit, or lower how soon the process is killed: who has called a box
+/// with less has meant that, and only root may.
 fn gives_more_than_the_caller_has(word: &str) -> bool {
+    if let Some(limit) = word.strip_prefix("--rlimit=") {
+        return limit.parse::<Rlimit>().is_ok_and(|limit| limit.is_above_own());
+    }
     let value = |option: &str| word.strip_prefix(option)?.parse::<i32>().ok();
     let (nice, oom) = (value("--nice="), value("--oom="));
     let has_more_oom = |own: i32| oom.is_some_and(|oom| oom < own);

@@ -141,6 +141,26 @@ fn a_preset_gives_no_more_than_the_caller_has() {
 }
 
 #[test]
+fn a_preset_raises_no_limit_of_the_caller() {
+    let scene = Scene::new();
+    let look = "sh -c 'ulimit -Hn; ulimit -Hf'";
+    for (options, seen) in [
+        // Files count in blocks of 512 bytes.
+        ("--preset agent --rw /srv", "32\n8388608\n"),
+        ("--preset agent --rw /srv --rlimit nofile=16", "16\n8388608\n"),
+    ] {
+        let script = format!("ulimit -n 32; exec box-run --chdir / {options} -- {look}");
+        for mut command in [scene.script(&script), scene.script_as_user(&script)] {
+            command.assert().success().stdout(seen).stderr("");
+        }
+    }
+    let script = "ulimit -n 32; exec box-run --chdir / --preset agent --rw /srv --rlimit nofile=64 -- true";
+    let refused =
+        "box-run: priv-drop: limit nofile=64: Operation not permitted; only root may raise a hard limit\n";
+    scene.script_as_user(script).assert().code(125).stdout("").stderr(refused);
+}
+
+#[test]
 fn a_preset_that_limits_processes_alone_needs_no_group() {
     let scene = Scene::new();
     scene.rootfs("root");

@@ -66,6 +66,11 @@ impl Rlimit {
         limits.collect()
     }
 
+    /// Whether the hard limit of this process is lower, which only root may raise.
+    pub fn is_above_own(&self) -> bool {
+        getrlimit(RESOURCES[self.resource].1).is_ok_and(|(_, own)| own < self.hard)
+    }
+
     /// The name of the resource, as it is typed.
     pub fn name(&self) -> &'static str {
         RESOURCES[self.resource].0
