@@ -183,6 +183,7 @@ fn add(key: &str, value: Value, command: &Command, words: &mut Vec<OsString>) ->
         return Err(Error::new(key, "it can only be typed"));
     }
     let is_long = arg.get_long() == Some(key);
+    let before = words.len();
     let mut push = |value: Option<String>| match value {
         // Behind one letter clap takes no value in the same word here.
         value if !is_long => {
@@ -208,7 +209,11 @@ fn add(key: &str, value: Value, command: &Command, words: &mut Vec<OsString>) ->
         }
         value => push(Some(text_of(key, &value)?)),
     }
-    Ok(())
+    // What else is wrong, such as what goes with what, is told of all words together.
+    let mut alone: Vec<OsString> = vec![command.get_name().into()];
+    alone.extend_from_slice(&words[before..]);
+    let refused = command.clone().try_get_matches_from(alone).err();
+    refused.as_ref().and_then(chain::wrong_value).map_or(Ok(()), Err)
 }
 
 fn text_of(key: &str, value: &Value) -> Result<String> {
@@ -328,6 +333,7 @@ mod tests {
             "print = true",
             "help = true",
             "entry = [1]",
+            "mem = \"64Q\"",
         ] {
             assert!(words(text).is_err(), "{text}");
         }

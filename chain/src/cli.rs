@@ -294,14 +294,21 @@ fn help_or_usage_error(name: &str, usage: &clap::Error) -> Result<Ending> {
     let text = usage.render().to_string();
     match usage.kind() {
         ErrorKind::DisplayHelp | ErrorKind::DisplayVersion => print(&text),
-        ErrorKind::ValueValidation => {
-            Err(bad_value(usage).unwrap_or_else(|| Error::new(first_lines(&text), "")))
-        }
-        _ => Err(Error::new(first_lines(&text), "").hint(format!("see {name} --help"))),
+        _ => Err(wrong_value(usage)
+            .unwrap_or_else(|| Error::new(first_lines(&text), "").hint(format!("see {name} --help")))),
     }
 }
 
-/// `--mem 4Q: not a size; …`, from a value that the option's own parser refused.
+/// What clap found, if that is a value which the option's own parser refused.
+pub fn wrong_value(usage: &clap::Error) -> Option<Error> {
+    if usage.kind() != ErrorKind::ValueValidation {
+        return None;
+    }
+    let plain = || Error::new(first_lines(&usage.render().to_string()), "");
+    Some(bad_value(usage).unwrap_or_else(plain))
+}
+
+/// `--mem 4Q: not a size; …`.
 fn bad_value(usage: &clap::Error) -> Option<Error> {
     let option = usage.get(ContextKind::InvalidArg)?.to_string();
     let value = usage.get(ContextKind::InvalidValue)?.to_string();

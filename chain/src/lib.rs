@@ -60,6 +60,7 @@ pub mod xattr;
 
 pub use cli::{
     Job, Operands, Options, Tool, Words, descriptor, json, main, note, parse, print, print_bytes, text,
+    wrong_value,
 };
 pub use counted::counts_processes;
 pub use error::{Doing, Error, FAILED, NOT_FOUND, NOT_RUNNABLE, Remedy, Result, errno, one_line};
