@@ -75,7 +75,7 @@ fn lines() -> Result<Vec<Line>> {
         "overlays where the kernel makes none for this user",
         "fuse-overlayfs",
     ));
-    lines.push(module("netem", "sch_netem", "a network link that fails, by the kernel"));
+    lines.push(modules("netem", &["sch_netem", "sch_tbf"], "a network link that fails, by the kernel"));
     Ok(lines)
 }
 
@@ -170,14 +170,18 @@ fn found(program: &str) -> bool {
     env::split_paths(&env::var_os("PATH").unwrap_or_default()).any(|dir| dir.join(program).is_file())
 }
 
-/// Whether the kernel has it, built in or as a module.
-fn module(what: &'static str, name: &str, detail: &str) -> Line {
+/// Whether the kernel has them, built in or as modules.
+fn modules(what: &'static str, names: &[&str], detail: &str) -> Line {
     let release = fs::read_to_string("/proc/sys/kernel/osrelease").unwrap_or_default();
-    let lists =
-        ["modules.builtin", "modules.dep"].map(|list| format!("/lib/modules/{}/{list}", release.trim()));
-    let is_listed =
-        |list: &String| fs::read_to_string(list).is_ok_and(|text| text.contains(&format!("/{name}.ko")));
-    let has = Path::new("/sys/module").join(name).exists() || lists.iter().any(is_listed);
-    let remedy = (!has).then(|| format!("a kernel with {name} is needed"));
+    let lists = ["modules.builtin", "modules.dep"].map(|list| {
+        fs::read_to_string(format!("/lib/modules/{}/{list}", release.trim())).unwrap_or_default()
+    });
+    let lacks = |name: &&&str| {
+        let is_listed = |list: &String| list.contains(&format!("/{name}.ko"));
+        !Path::new("/sys/module").join(name).exists() && !lists.iter().any(is_listed)
+    };
+    let missing: Vec<&str> = names.iter().filter(lacks).copied().collect();
+    let has = missing.is_empty();
+    let remedy = (!has).then(|| format!("a kernel with {} is needed", missing.join(" and ")));
     Line { what, has, detail: detail.into(), remedy }
 }

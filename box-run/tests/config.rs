@@ -244,6 +244,27 @@ fn an_agent_does_not_write_what_git_runs_outside() {
 }
 
 #[test]
+fn the_kernels_links_need_all_of_their_modules() {
+    let scene = Scene::new();
+    let listed = |modules: &str| {
+        said(
+            &scene,
+            &format!(
+                r#"exec ovl-mount --tmp -l /usr/lib /usr/lib -- bash -c '
+                   lists=/usr/lib/modules/$(uname -r)
+                   mount -t tmpfs tmpfs /sys/module; rm -rf $lists; mkdir -p $lists
+                   for module in {modules}; do echo kernel/net/sched/$module.ko; done >$lists/modules.builtin
+                   box-run --check | grep ^netem | tr -s " "'"#
+            ),
+        )
+    };
+    let what = "a network link that fails, by the kernel";
+    assert_eq!(listed(""), format!("netem no {what}; a kernel with sch_netem and sch_tbf is needed\n"));
+    assert_eq!(listed("sch_netem"), format!("netem no {what}; a kernel with sch_tbf is needed\n"));
+    assert_eq!(listed("sch_netem sch_tbf"), format!("netem yes {what}\n"));
+}
+
+#[test]
 fn what_can_be_had_is_told() {
     let scene = Scene::new();
     let seen = said(&scene, "box-run --check; echo $?");
