@@ -14,11 +14,12 @@
 //! | `holder.rs` | the process that has all the other ends |
 //! | `hosts.rs`, `etc.rs` | the names of boxes, as each box sees them |
 //! | `lan.rs`, `names.rs`, `message.rs` | how it is begun, found and spoken to |
-//! | `interface.rs` | TAP devices, addresses and routes |
+//! | `sides.rs`, `interface.rs`, `address.rs` | both ends: TAP devices, addresses and routes |
 //! | `way_out.rs`, `passt.rs`, `world.rs`, `gateway.rs`, `publish.rs` | the way out to the world |
 //! | `pcap.rs`, `account.rs` | what is told |
 
 mod account;
+mod address;
 mod args;
 mod engine;
 mod etc;
@@ -37,6 +38,7 @@ mod publish;
 mod qdisc;
 mod quality;
 mod script;
+mod sides;
 mod switch;
 mod way_out;
 mod words;
@@ -52,9 +54,9 @@ use std::{
     ffi::OsString,
     fs::File,
     io::{self, Write},
-    net::{IpAddr, Ipv4Addr, Ipv6Addr},
+    net::IpAddr,
     os::{
-        fd::{AsFd, BorrowedFd, OwnedFd},
+        fd::{AsFd, BorrowedFd},
         unix::fs::OpenOptionsExt,
     },
 };
@@ -63,20 +65,18 @@ use chain::{Birth, Doing, Ended, Error, Launch, Link, Remedy, ReportFile, Result
 use nix::{errno::Errno, fcntl::OFlag, sched::CloneFlags, unistd::Pid};
 
 use crate::{
-    frame::Mac,
-    interface::{End, Other, Pair, Route, without_offloads},
+    address::pair,
+    interface::{Pair, Route},
     lan::Connection,
-    message::{Answer, Ask, Kernel, Member},
+    message::{Ask, Member},
     script::Step,
+    sides::set_up,
     way_out::WayOut,
     words::Condition,
 };
 
 /// What the box's interface is called.
 const INTERFACE: &str = "eth0";
-
-/// The host's side of a link without a LAN, before a number.
-const HOST_INTERFACE: &str = "nlink";
 
 /// NEXT in a network of its own.
 #[derive(Debug)]
@@ -182,114 +182,6 @@ impl NetLink {
 
     fn connection(&self) -> Result<&Connection> {
         self.connection.as_ref().ok_or_else(|| Error::new("join the LAN", "it has ended"))
-    }
-
-    /// Gives the holder an interface; the answer is the addresses that it is to have.
-    fn join(
-        &self,
-        frames: Option<&OwnedFd>,
-        other: Option<&Other>,
-        kernel: Option<(&Route, Kernel)>,
-        words: &[Word],
-        is_host: bool,
-        hosts: Option<&File>,
-    ) -> Result<Vec<Net>> {
-        let text = |words: &[Word]| words.iter().map(Word::to_string).collect::<Vec<_>>();
-        let nanos = |step: &Step| u64::try_from(step.after.as_nanos()).unwrap_or(u64::MAX);
-        let steps = if is_host { &[][..] } else { &self.steps };
-        let (near, kernel) = kernel.unzip();
-        let ask = Ask::Join {
-            words: text(words),
-            steps: steps.iter().map(|step| (nanos(step), text(&step.words))).collect(),
-            is_host,
-            other: other.map(|other| other.name.clone()),
-            kernel,
-            has_hosts: hosts.is_some(),
-        };
-        let pcap = self.pcap.as_ref().filter(|_| !is_host).map(AsFd::as_fd);
-        let control = other.map(|other| other.route.as_fd());
-        let descriptors: Vec<BorrowedFd> =
-            [frames.map(AsFd::as_fd), control, near.map(AsFd::as_fd), hosts.map(AsFd::as_fd), pcap]
-                .into_iter()
-                .flatten()
-                .collect();
-        match self.connection()?.ask(&ask, &descriptors)? {
-            Answer::Joined { nets } => nets
-                .iter()
-                .map(|net| net.parse().map_err(|why: String| Error::new(format!("ip={net}"), why)))
-                .collect(),
-            _ => Err(Error::new("join the LAN", "another answer than was expected")),
-        }
-    }
-
-    /// The caller's end of a link that leads nowhere else.
-    fn make_host_side(&mut self) -> Result<()> {
-        let hint = "without --lan a link leads to the caller's network, which must be its own; add --lan, or ns-enter user,net --";
-        if self.place.engine == Engine::Kernel {
-            let pair = Pair::numbered(HOST_INTERFACE, INTERFACE).map_err(|error| error.hint(hint))?;
-            let host = self.host_nets(&pair.near.name);
-            set_up(&pair.near.route, &pair.near.name, &host, self.mtu())?;
-            self.pair = Some((pair, host));
-            return Ok(());
-        }
-        let end = End::numbered(HOST_INTERFACE).map_err(|error| error.hint(hint))?;
-        let host = self.host_nets(&end.name);
-        let words: Vec<_> = host.iter().copied().map(Word::Ip).collect();
-        self.join(Some(&end.frames), end.other.as_ref(), None, &words, true, None)?;
-        let route = Route::open()?;
-        let done = set_up(&route, &end.name, &host, self.mtu());
-        if end.other.is_some() {
-            self.host_side = Some((route, interface::index(&end.name)?));
-        }
-        done
-    }
-
-    /// The addresses of the caller's end, which has this name; the box's follow from them if nobody says them.
-    fn host_nets(&mut self, name: &str) -> Vec<Net> {
-        let mut host = Vec::new();
-        for net in Self::nets(&self.words) {
-            let gateway = self.gateways().find(|gateway| gateway.is_ipv4() == net.address.is_ipv4());
-            let address = gateway.unwrap_or_else(|| neighbour(net));
-            if gateway.is_none() {
-                self.given.push(Word::Gateway(address));
-            }
-            host.push(Net { address, prefix: net.prefix });
-        }
-        if host.is_empty() {
-            let (ours, theirs) = pair(name);
-            host.push(Net { address: ours.into(), prefix: 30 });
-            self.given.push(Word::Ip(Net { address: theirs.into(), prefix: 30 }));
-            if self.gateways().next().is_none() {
-                self.given.push(Word::Gateway(ours.into()));
-            }
-        }
-        host
-    }
-
-    /// The box's end; the answer is the addresses that it is to have.
-    fn make_box_side(&self, words: &[Word], hosts: Option<&File>) -> Result<Vec<Net>> {
-        let kernel = |is_alone, nets: &[Net]| Kernel {
-            name: INTERFACE.into(),
-            is_alone,
-            nets: nets.iter().map(Net::to_string).collect(),
-        };
-        match (&self.pair, self.place.engine) {
-            (Some((pair, nets)), _) => {
-                without_offloads(INTERFACE)?;
-                let near = Route::open()?;
-                self.join(None, Some(&pair.near), Some((&near, kernel(true, nets))), words, false, hosts)
-            }
-            (None, Engine::Kernel) => {
-                let end = End::of_pair(INTERFACE)?;
-                let near = Route::open()?;
-                let kernel = Some((&near, kernel(false, &[])));
-                self.join(Some(&end.frames), end.other.as_ref(), kernel, words, false, hosts)
-            }
-            (None, Engine::User) => {
-                let end = End::new(INTERFACE)?;
-                self.join(Some(&end.frames), end.other.as_ref(), None, words, false, hosts)
-            }
-        }
     }
 
     /// Fails if the kernel's engine is asked for what it cannot do, then or later.
@@ -508,89 +400,5 @@ impl NetLink {
         let then =
             if self.pair.is_some() { "its link stays as it is" } else { "the box has no link any more" };
         Error::new("the network", format!("the process that held it has ended; {then}"))
-    }
-}
-
-/// Sets an interface up with its addresses.
-fn set_up(route: &Route, name: &str, nets: &[Net], mtu: Option<u32>) -> Result<()> {
-    route.prepare(name, station(nets), mtu)?;
-    for net in nets {
-        route.add_address(name, *net)?;
-    }
-    route.set_up(name, true)
-}
-
-fn station(nets: &[Net]) -> Mac {
-    nets.first().map_or([2, 0, 0, 0, 0, 0], |net| mac(net.address))
-}
-
-/// A station's address that follows from the box's own, so that it is the same each time: locally administered.
-fn mac(address: IpAddr) -> Mac {
-    let last = match address {
-        IpAddr::V4(address) => address.octets(),
-        IpAddr::V6(address) => {
-            let [.., a, b, c, d] = address.octets();
-            [a, b, c, d]
-        }
-    };
-    let [a, b, c, d] = last;
-    [2, 0xcb, a, b, c, d]
-}
-
-/// Another address of the network: its first, or the next.
-fn neighbour(net: Net) -> IpAddr {
-    match net.address {
-        IpAddr::V4(address) => {
-            let mask = u32::MAX.checked_shl(32 - u32::from(net.prefix)).unwrap_or(0);
-            let first = (u32::from(address) & mask).wrapping_add(1);
-            let other = if first == u32::from(address) { first.wrapping_add(1) } else { first };
-            Ipv4Addr::from(other).into()
-        }
-        IpAddr::V6(address) => {
-            let mask = u128::MAX.checked_shl(128 - u32::from(net.prefix)).unwrap_or(0);
-            let first = (u128::from(address) & mask).wrapping_add(1);
-            let other = if first == u128::from(address) { first.wrapping_add(1) } else { first };
-            Ipv6Addr::from(other).into()
-        }
-    }
-}
-
-/// The two addresses of the link whose host's side has a number in its name: each a network of 4 in 10.87.0.0/16.
-fn pair(name: &str) -> (Ipv4Addr, Ipv4Addr) {
-    let digits = name.trim_start_matches(|byte: char| !byte.is_ascii_digit());
-    let number: u32 = digits.parse().unwrap_or(0);
-    let first = u32::from(Ipv4Addr::new(10, 87, 0, 0)) + (number % 0x4000) * 4;
-    (Ipv4Addr::from(first + 1), Ipv4Addr::from(first + 2))
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn a_neighbour_is_in_the_network_and_another() {
-        let of = |net: &str| neighbour(net.parse().expect("a net")).to_string();
-        assert_eq!(of("10.9.0.2/24"), "10.9.0.1");
-        assert_eq!(of("10.9.0.1/24"), "10.9.0.2");
-        assert_eq!(of("10.9.0.6/30"), "10.9.0.5");
-        assert_eq!(of("fd00::1/64"), "fd00::2");
-        assert_eq!(of("fd00::7/64"), "fd00::1");
-    }
-
-    #[test]
-    fn each_link_to_the_host_has_addresses_of_its_own() {
-        let text = |name| {
-            let (ours, theirs) = pair(name);
-            format!("{ours} {theirs}")
-        };
-        assert_eq!(text("nlink0"), "10.87.0.1 10.87.0.2");
-        assert_eq!(text("nlink1"), "10.87.0.5 10.87.0.6");
-        assert_eq!(text("nlink16383"), "10.87.255.253 10.87.255.254");
-    }
-
-    #[test]
-    fn a_station_is_no_group_and_no_vendors() {
-        assert_eq!(mac("10.9.0.2".parse().expect("an address")), [2, 0xcb, 10, 9, 0, 2]);
-        assert_eq!(mac("fd00::1".parse().expect("an address")), [2, 0xcb, 0, 0, 0, 1]);
     }
 }

@@ -69,7 +69,7 @@ impl WayOut {
         let addresses = members.iter().flat_map(|member| &member.addresses);
         let nets: Vec<Net> = addresses.filter_map(|net| net.parse().ok()).collect();
         let wanted = Wanted {
-            station: crate::station(&nets),
+            station: crate::address::station(&nets),
             gateways: nets.iter().map(|net| self.gateway(net.address)).collect(),
             nets,
             publish: publish.to_owned(),
