@@ -3,17 +3,9 @@
 use chain_testing::{Scene, on_v2, skip};
 use serde_json::Value;
 
-use common::NAME;
+use common::{NAME, report};
 
 mod common;
-
-/// The report of a command that `words` hold.
-fn report(scene: &Scene, words: &[&str]) -> Value {
-    let _ = scene.tool("cg-set").args(["--report", "report"]).args(words).assert();
-    let text = std::fs::read_to_string(scene.path("report")).expect("a report");
-    assert!(text.ends_with('\n') && text.lines().count() == 1, "{text}");
-    serde_json::from_str(&text).expect("JSON")
-}
 
 fn number(value: &Value) -> u64 {
     value.as_u64().unwrap_or_else(|| panic!("{value} is not a number"))
@@ -94,20 +86,6 @@ fn the_counters_of_a_command_in_a_named_group_are_its_own() {
     let report = report(&scene, &["--name", NAME, "--", "true"]);
     scene.tool("cg-set").args(["--name", NAME, "--remove", "--kill"]).assert().success();
     assert_eq!((&report["hits"]["pids"], &report["exit"]), (&0.into(), &0.into()), "{report}");
-}
-
-#[test]
-fn what_happens_in_groups_below_is_counted_too() {
-    let scene = Scene::new();
-    // One that stays until the end, and one that is gone by then.
-    let tail = "-- sh -c 'echo 1000 >/proc/self/oom_score_adj; exec tail /dev/zero'";
-    let fork = "-- busybox sh -c 'while (exec sleep 1000) & do :; done'";
-    let script = format!(
-        "cg-set --name below mem=4M {tail}; cg-set mem=4M {tail}; cg-set --name below/in pids=3 {fork}; exit 7"
-    );
-    let report = report(&scene, &["mem=100M", "pids=50", "--", "bash", "-c", &script]);
-    assert_eq!((&report["exit"], &report["oom_kills"]), (&7.into(), &2.into()), "{report}");
-    assert_eq!(report["hits"]["pids"], 1, "{report}");
 }
 
 #[test]

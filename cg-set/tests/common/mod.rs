@@ -2,6 +2,9 @@
 
 #![allow(dead_code, reason = "not every test file needs all of it")]
 
+use chain_testing::Scene;
+use serde_json::Value;
+
 /// A group that stays until the test removes it.
 pub(crate) const NAME: &str = "chainbox-test";
 
@@ -12,3 +15,11 @@ pub(crate) const SHOWN: &str = "shown() { \
             !below && $NF == own && $2 != \"max\" { print $1 \"=\" $2 } \
             below && /^ *[0-9]/ { print \"process=\" $1, $2 }'; \
     }";
+
+/// The report of a command that `words` hold.
+pub(crate) fn report(scene: &Scene, words: &[&str]) -> Value {
+    let _ = scene.tool("cg-set").args(["--report", "report"]).args(words).assert();
+    let text = std::fs::read_to_string(scene.path("report")).expect("a report");
+    assert!(text.ends_with('\n') && text.lines().count() == 1, "{text}");
+    serde_json::from_str(&text).expect("JSON")
+}

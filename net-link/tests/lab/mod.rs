@@ -53,10 +53,15 @@ pub(crate) fn script_as_user(scene: &Scene, script: &str) -> Assert {
     scene.script_as_user(&format!("exec ns-enter user,net -- bash -c '{}'", quoted(script))).assert()
 }
 
-/// Small datagrams for iperf3, a thousand a second and with a large buffer: so that none are lost which the link
-/// lets through, where the machine has more to do.
+/// So many packets are sent to 10.9.0.1, when it is known which station that is.
 #[allow(dead_code, reason = "not all test programs have one")]
-pub(crate) const PACE: &str = "-b 1M -l 125 -w 200K";
+pub(crate) const MANY: f64 = 15_000.0;
+
+/// What a box runs that says how many of them have been answered.
+#[allow(dead_code, reason = "not all test programs have one")]
+pub(crate) const ANSWERED: &str = r#"bash -c '
+    until busybox ping -c 1 -W 1 10.9.0.1; do :; done >/dev/null
+    busybox ping -q -c 15000 -i 0.001 -W 1 10.9.0.1 | sed -n "s/.* \([0-9]*\) packets received.*/\1/p"'"#;
 
 /// All boxes that a script makes have this engine.
 const KERNEL: &str = r#"
