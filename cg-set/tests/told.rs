@@ -252,7 +252,7 @@ fn what_is_left_of_a_list_or_an_amount_by_a_group_above_is_shown() {
 fn a_group_as_json_has_its_limits_its_use_and_its_processes() {
     let scene = Scene::new();
     let script = format!(
-        "cg-set --name {NAME} mem=64M pids=20; sleep 1000 & cg-set --name {NAME} --pid $!; cg-set --name {NAME} --json; \
+        "cg-set --name {NAME} mem=64M pids=20; sleep 1000 & until [[ $(</proc/$!/comm) == sleep ]]; do :; done; cg-set --name {NAME} --pid $!; cg-set --name {NAME} --json; \
          kill $!; wait; cg-set --name {NAME} --remove; echo $! >&2"
     );
     let run = scene.script(&script).assert().success();
