@@ -11,13 +11,17 @@ use std::{
 use clap::{Arg, Command};
 
 /// The words of a command line, the program's own first, with such values as words of their own, or after the `=` of
-/// the long option. What comes after the options is left as it is.
+/// the long option. What comes after the options is left as it is, but for a `--` at once, which is doubled where a NEXT
+/// follows.
 pub(crate) fn detached(command: &Command, words: Vec<OsString>) -> Vec<OsString> {
+    let has_next = command.get_positionals().any(Arg::is_trailing_var_arg_set);
     let mut words = words.into_iter();
     let mut detached: Vec<_> = words.next().into_iter().collect();
     while let Some(word) = words.next() {
         let bytes = word.as_bytes();
         if !bytes.starts_with(b"-") || bytes == b"-" || bytes == b"--" {
+            // clap takes the first one away, by which settings are told from NEXT.
+            detached.extend((bytes == b"--" && has_next).then(|| word.clone()));
             detached.push(word);
             break;
         }
@@ -89,6 +93,22 @@ mod tests {
             Arg::new("option").short('o').action(ArgAction::Append),
             Arg::new("size").long("size").num_args(0..=1).require_equals(true),
         ])
+    }
+
+    #[test]
+    fn what_ends_the_options_is_seen_by_who_looks_for_next() {
+        let words = |line: &str| line.split(' ').map(OsString::from).collect::<Vec<_>>();
+        let next = Arg::new("words").trailing_var_arg(true).allow_hyphen_values(true).num_args(0..);
+        let with_next = command().arg(next);
+        for (line, expected) in [
+            ("tool -- ip a", "tool -- -- ip a"),
+            ("tool -lx -- -- a", "tool --lower=x -- -- -- a"),
+            ("tool x -- a", "tool x -- a"),
+            ("tool -l -- a", "tool -l -- a"),
+        ] {
+            assert_eq!(detached(&with_next, words(line)), words(expected), "{line}");
+        }
+        assert_eq!(detached(&command(), words("tool -- a")), words("tool -- a"));
     }
 
     #[test]

@@ -129,6 +129,7 @@ impl Place {
 
 impl Tool for Args {
     fn job(self) -> Result<Job> {
+        let has_dashes = self.words.iter().any(|word| word == "--");
         let operands = Operands::split(self.words, |_, word| word.to_str().is_some_and(Word::is_one))?;
         let texts = operands.settings.iter().map(|word| text("setting", word)).collect::<Result<Vec<_>>>()?;
         let words = words::parse(texts)?;
@@ -145,6 +146,10 @@ impl Tool for Args {
             });
         };
         if !operands.next.is_empty() {
+            // Without a command each word is meant as a setting.
+            for word in operands.next.iter().filter(|_| self.set.is_some() && !has_dashes) {
+                words::parse([text("setting", word)?])?;
+            }
             return Err(Error::new(option, "this does not go with a command"));
         }
         if self.options.dry_run && self.set.is_none() {
