@@ -11,20 +11,24 @@ pub(crate) fn station(nets: &[Net]) -> Mac {
 
 /// A station's address that follows from the box's own, so that it is the same each time: locally administered.
 fn mac(address: IpAddr) -> Mac {
-    let last = match address {
-        IpAddr::V4(address) => address.octets(),
-        IpAddr::V6(address) => {
-            let [.., a, b, c, d] = address.octets();
-            [a, b, c, d]
-        }
+    let (family, [a, b, c, d]) = match address {
+        IpAddr::V4(address) => (0xcb, address.octets()),
+        IpAddr::V6(address) => (0xcc, digest(&address.octets())),
     };
-    let [a, b, c, d] = last;
-    [2, 0xcb, a, b, c, d]
+    [2, family, a, b, c, d]
 }
 
-/// Another address of the network: its first, or the next.
+/// FNV-1a, so that all of an address counts.
+fn digest(bytes: &[u8]) -> [u8; 4] {
+    let step = |hash: u32, byte: &u8| (hash ^ u32::from(*byte)).wrapping_mul(0x0100_0193);
+    bytes.iter().fold(0x811c_9dc5, step).to_be_bytes()
+}
+
+/// Another address of the network: its first, or the next; of two the other one (RFC 3021, RFC 6164).
 pub(crate) fn neighbour(net: Net) -> IpAddr {
     match net.address {
+        IpAddr::V4(address) if net.prefix == 31 => Ipv4Addr::from(u32::from(address) ^ 1).into(),
+        IpAddr::V6(address) if net.prefix == 127 => Ipv6Addr::from(u128::from(address) ^ 1).into(),
         IpAddr::V4(address) => {
             let mask = u32::MAX.checked_shl(32 - u32::from(net.prefix)).unwrap_or(0);
             let first = (u32::from(address) & mask).wrapping_add(1);
@@ -60,6 +64,8 @@ mod tests {
         assert_eq!(of("10.9.0.6/30"), "10.9.0.5");
         assert_eq!(of("fd00::1/64"), "fd00::2");
         assert_eq!(of("fd00::7/64"), "fd00::1");
+        assert_eq!((of("10.9.0.3/31"), of("10.9.0.2/31")), ("10.9.0.2".into(), "10.9.0.3".into()));
+        assert_eq!((of("fd00::/127"), of("fd00::1/127")), ("fd00::1".into(), "fd00::".into()));
     }
 
     #[test]
@@ -75,7 +81,10 @@ mod tests {
 
     #[test]
     fn a_station_is_no_group_and_no_vendors() {
-        assert_eq!(mac("10.9.0.2".parse().expect("an address")), [2, 0xcb, 10, 9, 0, 2]);
-        assert_eq!(mac("fd00::1".parse().expect("an address")), [2, 0xcb, 0, 0, 0, 1]);
+        let of = |address: &str| mac(address.parse().expect("an address"));
+        assert_eq!(of("10.9.0.2"), [2, 0xcb, 10, 9, 0, 2]);
+        let (one, other, old) = (of("fd00:0:0:1::5"), of("fd00:0:0:2::5"), of("::10.9.0.2"));
+        assert_eq!((one[..2].to_vec(), one == other), (vec![2, 0xcc], false));
+        assert_ne!(old, of("10.9.0.2"));
     }
 }

@@ -25,23 +25,35 @@ pub(crate) fn is_for_many(to: Mac) -> bool {
     to[0] & 1 == 1
 }
 
+const ARP: [u8; 2] = [0x08, 0x06];
 const IPV4: [u8; 2] = [0x08, 0x00];
 const IPV6: [u8; 2] = [0x86, 0xdd];
-/// Router and neighbour solicitations and advertisements, of ICMPv6 (RFC 4861).
-const DISCOVERY: std::ops::RangeInclusive<u8> = 133..=136;
+const IGMP: u8 = 2;
+const ICMPV6: u8 = 58;
 
 /// Whether it is a program's, or of the kernels: ARP, neighbour discovery and group reports.
 pub(crate) fn kind(frame: &[u8]) -> Kind {
-    let ethertype = frame.get(12..14).unwrap_or_default();
-    // The next header, and the type of an ICMPv6 message, which come at once where there are no extensions.
-    let is_discovery = ethertype == IPV6
-        && match frame.get(20) {
-            Some(58) => frame.get(54).is_some_and(|kind| DISCOVERY.contains(kind)),
-            // Hop-by-hop options, which only reports of groups have here.
-            Some(next) => *next == 0,
-            None => false,
-        };
-    if (ethertype == IPV4 || ethertype == IPV6) && !is_discovery { Kind::Payload } else { Kind::Neighbours }
+    let byte = |at: usize| frame.get(at).copied();
+    let is_kernels = match frame.get(12..14).and_then(|bytes| bytes.try_into().ok()) {
+        Some(ARP) => true,
+        Some(IPV4) => byte(23) == Some(IGMP),
+        Some(IPV6) => match byte(20) {
+            Some(ICMPV6) => byte(54).is_some_and(is_of_neighbours),
+            // Hop-by-hop options (RFC 8200, 4.3), in front of reports of groups.
+            Some(0) => {
+                let after = 54 + (usize::from(byte(55).unwrap_or(0)) + 1) * 8;
+                byte(54) == Some(ICMPV6) && byte(after).is_some_and(is_of_neighbours)
+            }
+            _ => false,
+        },
+        _ => false,
+    };
+    if is_kernels { Kind::Neighbours } else { Kind::Payload }
+}
+
+/// Types of ICMPv6: who listens to groups (RFC 2710, RFC 3810), and which routers and neighbours there are (RFC 4861).
+fn is_of_neighbours(kind: u8) -> bool {
+    matches!(kind, 130..=136 | 143)
 }
 
 /// The addresses, in the order of a header: from, to.
@@ -234,6 +246,20 @@ mod tests {
             .write(&mut frame, &[])
             .expect("a frame");
         assert_eq!(kind(&frame), Kind::Neighbours);
+        // The same behind hop-by-hop options, and something else there.
+        let mut report = frame.clone();
+        report.splice(54..54, [58, 0, 5, 2, 0, 0, 1, 0]);
+        report[20] = 0;
+        report[62] = 143;
+        assert_eq!(kind(&report), Kind::Neighbours);
+        report[54] = 17;
+        assert_eq!(kind(&report), Kind::Payload);
+        let mut groups = udp();
+        groups[23] = 2;
+        assert_eq!(kind(&groups), Kind::Neighbours);
+        let mut tagged = udp();
+        tagged.splice(12..12, [0x81, 0, 0, 5]);
+        assert_eq!(kind(&tagged), Kind::Payload);
     }
 
     #[test]

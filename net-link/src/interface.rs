@@ -353,12 +353,20 @@ impl Route {
     /// Gives an interface a station's address and an MTU, and takes away IPv6 addresses that it would make itself:
     /// it would tell of them at times that nobody can foresee.
     pub(crate) fn prepare(&self, name: &str, mac: Mac, mtu: Option<u32>) -> Result<()> {
-        let mut link = link(name);
-        link.attributes.push(LinkAttribute::Address(mac.to_vec()));
-        link.attributes.extend(mtu.map(LinkAttribute::Mtu));
+        let doing = || format!("set the interface {name}");
         let no_addresses = AfSpecInet6::AddrGenMode(In6AddrGenMode::None);
-        link.attributes.push(LinkAttribute::AfSpecUnspec(vec![AfSpecUnspec::Inet6(vec![no_addresses])]));
-        self.ask(RouteNetlinkMessage::SetLink(link), 0).doing(|| format!("set the interface {name}"))
+        let mut first = link(name);
+        first.attributes.push(LinkAttribute::AfSpecUnspec(vec![AfSpecUnspec::Inet6(vec![no_addresses])]));
+        match self.ask(RouteNetlinkMessage::SetLink(first), 0) {
+            // A kernel that has no IPv6 makes no such addresses.
+            Err(error) if error.raw_os_error() == Some(Errno::EAFNOSUPPORT as i32) => {}
+            done => done.doing(doing)?,
+        }
+        // With an MTU below 1280 an interface is none of IPv6's any more (RFC 8200, 5).
+        let mut then = link(name);
+        then.attributes.push(LinkAttribute::Address(mac.to_vec()));
+        then.attributes.extend(mtu.map(LinkAttribute::Mtu));
+        self.ask(RouteNetlinkMessage::SetLink(then), 0).doing(doing)
     }
 
     /// Sets an interface up, or down.

@@ -170,11 +170,11 @@ impl Lane {
         self.counts.duplicated += u64::from(again.is_some());
         self.counts.corrupted += u64::from(is_corrupt);
         self.counts.reordered += u64::from(overtakes);
-        self.counts.delayed += u64::from(left + takes > now);
+        self.counts.delayed += u64::from(left.saturating_add(takes) > now);
         let bits = u64::try_from(bytes).unwrap_or(u64::MAX).saturating_mul(8);
         Fate::Passes {
-            at: left + takes,
-            again: again.map(|left| left + takes),
+            at: left.saturating_add(takes),
+            again: again.map(|left| left.saturating_add(takes)),
             corrupted: is_corrupt.then(|| u64::from(drawn[5]) % bits),
         }
     }

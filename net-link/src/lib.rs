@@ -298,12 +298,16 @@ impl Link for NetLink {
 
     fn make(&mut self, _birth: &mut Birth) -> Result<()> {
         if let Some(path) = &self.place.pcap {
-            // Who holds the LAN must not wait for who reads a pipe.
-            let flags = OFlag::O_NONBLOCK | OFlag::O_NOCTTY;
+            // Who holds the LAN must not wait for who reads a pipe. Where a box may write, it may leave a link to a
+            // file that the next caller can overwrite.
+            let flags = OFlag::O_NONBLOCK | OFlag::O_NOCTTY | OFlag::O_NOFOLLOW;
             let mut open = File::options();
             let file = open.write(true).create(true).truncate(true).custom_flags(flags.bits()).open(path);
             let file = file.doing(|| format!("--pcap {}", path.display()));
-            self.pcap = Some(file.remedy(Errno::ENXIO, "nobody reads it")?);
+            self.pcap = Some(
+                file.remedy(Errno::ENXIO, "nobody reads it")
+                    .remedy(Errno::ELOOP, "it is a link, which is not followed; name the file itself")?,
+            );
         }
         self.connection = Some(Connection::open(self.place.way.lan.as_ref().map(|lan| lan.0.as_str()))?);
         if self.place.way.lan.is_some() {

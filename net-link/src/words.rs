@@ -103,10 +103,13 @@ impl FromStr for Name {
         let letters = text.bytes().all(|byte| byte.is_ascii_alphanumeric() || b"-.".contains(&byte));
         let edges = |byte: Option<&u8>| byte.is_some_and(u8::is_ascii_alphanumeric);
         let bytes = text.as_bytes();
+        if text.parse::<IpAddr>().is_ok() {
+            return Err("not a name but an address".into());
+        }
         if letters && edges(bytes.first()) && edges(bytes.last()) && bytes.len() <= 63 {
             Ok(Self(text.into()))
         } else {
-            Err("not a name; it has 1 to 63 letters, digits, hyphens and dots".into())
+            Err("not a name; it has 1 to 63 letters, digits, hyphens and dots, the first and the last a letter or a digit".into())
         }
     }
 }

@@ -23,6 +23,65 @@ fn a_box_has_lo_and_one_interface_with_its_addresses() {
 }
 
 #[test]
+fn a_box_can_have_an_mtu_that_is_too_small_for_ipv6() {
+    let scene = Scene::new();
+    let run = script(
+        &scene,
+        r#"for lan in '--lan lab' ''; do
+               net-link $lan ip=10.9.0.2/24 mtu=68 -- bash -c 'ip link show eth0 | grep -o "mtu [0-9]*"; ip -brief -4 address show eth0 | tr -s " "'
+           done"#,
+    );
+    run.success().stdout("mtu 68\neth0 UNKNOWN 10.9.0.2/24 \n".repeat(2)).stderr("");
+}
+
+#[test]
+fn boxes_whose_addresses_end_alike_reach_each_other() {
+    let scene = Scene::new();
+    let run = script(
+        &scene,
+        "begin --lan lab name=a ip=fd00:0:0:1::5/48 -- bash -c 'echo ready; exec sleep 60'
+         net-link --lan lab ip=fd00:0:0:2::5/48 -- busybox ping -q -c 1 -W 9 a | grep -o '1 packets received'
+         finish",
+    );
+    run.success().stdout("1 packets received\n").stderr("");
+}
+
+#[test]
+fn a_network_of_two_addresses_has_the_other_one_as_its_gateway() {
+    let scene = Scene::new();
+    let run = script(
+        &scene,
+        "ip link set lo up
+         for ip in 10.9.0.2 10.9.0.3; do net-link ip=$ip/31 -- ip route show default | cut -d ' ' -f 1-3; done",
+    );
+    run.success().stdout("default via 10.9.0.3\ndefault via 10.9.0.2\n").stderr("");
+}
+
+#[test]
+fn settings_end_at_the_dashes() {
+    let scene = Scene::new();
+    let run = script(
+        &scene,
+        "for lan in '--lan lab' ''; do net-link $lan -- ip -brief link show lo | cut -d ' ' -f 1; done
+         net-link -- up 2>&1; echo $?",
+    );
+    run.success().stdout("lo\nlo\nnet-link: run up: No such file or directory\n127\n").stderr("");
+}
+
+#[test]
+fn frames_are_not_recorded_through_a_link() {
+    let scene = Scene::new();
+    scene.tree(".", &[("precious", "precious\n")]);
+    let run = script(
+        &scene,
+        "ln -s precious link; net-link --lan lab --pcap link -- echo ran 2>&1; echo $?; cat precious",
+    );
+    run.success().stdout(
+        "net-link: --pcap link: Too many levels of symbolic links; it is a link, which is not followed; name the file itself\n125\nprecious\n",
+    );
+}
+
+#[test]
 fn boxes_of_a_lan_get_what_others_serve() {
     let scene = Scene::new();
     scene.tree(".", &[("page", "hello\n")]);
