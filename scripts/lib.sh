@@ -37,10 +37,35 @@ install_packages() {
         -o Dpkg::Options::=--force-confold "${missing[@]}" >/dev/null
 }
 
+# build_programs gnu|musl: with this C library; sets `made`, the directory that they are in.
+# shellcheck disable=SC2034 # not all look there
 build_programs() {
+    if [[ $1 == musl ]]; then
+        made=$repo/target/musl/x86_64-unknown-linux-musl/release
+        "$repo/scripts/musl"
+        return
+    fi
+    made=$repo/target/release
     command -v cargo >/dev/null || die "cargo is missing; install Rust first"
     echo "programs: building target/release"
     cargo build --release --workspace --locked --quiet --manifest-path "$repo/Cargo.toml"
+}
+
+# make_tree NAME FUNCTION: FUNCTION fills a directory, which gets its name only when it is whole.
+# It is made anew when the calling script or a package has changed since.
+make_tree() {
+    local tree=$repo/target/$1
+    if [[ $tree -nt ${BASH_SOURCE[1]} && $tree -nt /var/lib/dpkg/status ]]; then
+        echo "target/$1: is there"
+        return
+    fi
+    echo "target/$1: making it"
+    rm -rf "$tree.new"
+    mkdir "$tree.new"
+    "$2" "$tree.new"
+    touch "$tree.new"
+    rm -rf "$tree"
+    mv "$tree.new" "$tree"
 }
 
 # What the caller prints on stdout stays its own.

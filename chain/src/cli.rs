@@ -1,7 +1,6 @@
 //! The command line that every program shares, and the one `main` that they all call.
 
 use std::{
-    env,
     ffi::{OsStr, OsString},
     io::{self, Write},
     os::{fd::RawFd, unix::ffi::OsStrExt},
@@ -182,11 +181,12 @@ fn job_of<T: Tool>() -> (String, Result<Asked>) {
     let mut command = T::command();
     let name = command.get_name().to_owned();
     let _ = TOOL.set(name.clone());
-    if !T::common().is_empty() && env::args_os().nth(1).is_some_and(|word| word == "-h") {
+    let words = sys::start::words();
+    if !T::common().is_empty() && words.get(1).is_some_and(|word| word == "-h") {
         let is_common = |arg: &clap::Arg| T::common().contains(&arg.get_id().as_str());
         command = command.mut_args(|arg| if is_common(&arg) { arg } else { arg.hide_short_help(true) });
     }
-    let asked = T::before(env::args_os().collect()).and_then(|before| {
+    let asked = T::before(words).and_then(|before| {
         if let Some(job) = before.instead {
             return Ok(Asked::To(job));
         }

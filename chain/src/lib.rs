@@ -24,6 +24,7 @@
 //! | `idmap.rs` | a map of owners for a mount |
 //! | `counted.rs` | whether a user's processes are counted |
 //! | `cgroups.rs` | the groups that a process is in |
+//! | `memory.rs` | memory on musl |
 //! | `modes.rs` | files with the modes that are written |
 //! | `mountinfo.rs` | the list of mounts that the kernel gives |
 //! | `size.rs`, `span.rs` | `4M`, `max`; `1.5s` |
@@ -43,6 +44,8 @@ pub mod kernel_log;
 mod launch;
 mod link;
 mod loopback;
+#[cfg(target_env = "musl")]
+mod memory;
 mod modes;
 pub mod mount;
 pub mod mountinfo;

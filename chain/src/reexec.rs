@@ -6,7 +6,6 @@
 //! make it another (mount_setattr(2), EINVAL). Who may not mount has a copy in memory instead, which takes longer.
 
 use std::{
-    env,
     ffi::{CStr, CString},
     fs::{self, File},
     io,
@@ -48,7 +47,8 @@ pub fn run_unchangeable(name: &CStr) -> Result<()> {
     // The start that follows must find what the caller gave.
     sys::start::closed().try_for_each(sys::close_on_exec).doing(doing)?;
     signals::restore_sigpipe()?;
-    let words: Vec<_> = env::args_os().filter_map(|word| CString::new(word.into_vec()).ok()).collect();
+    let words: Vec<_> =
+        sys::start::words().into_iter().filter_map(|word| CString::new(word.into_vec()).ok()).collect();
     let environment = crate::next::own_environment();
     let never = execveat(program.as_fd(), c"", &words, &environment, AtFlags::AT_EMPTY_PATH).doing(doing)?;
     match never {}

@@ -67,8 +67,10 @@ pub fn exit_now(status: u8) -> ! {
 }
 
 /// Gives memory that was freed back to the kernel, which would be held as long as NEXT runs. It is called while that
-/// runs, because it takes a while. musl does so as it is freed.
+/// runs, because it takes a while.
 pub(crate) fn give_back_memory() {
+    #[cfg(target_env = "musl")]
+    crate::memory::give_back();
     #[cfg(target_env = "gnu")]
     // SAFETY: malloc_trim(3) touches no memory that is in use.
     unsafe {
@@ -174,8 +176,8 @@ pub(crate) fn mount_setattr(tree: BorrowedFd, recursive: bool, attr: &libc::moun
 /// ours becomes one. NEXT must get what the caller had, as it does from env(1).
 pub(crate) mod start {
     use std::{
-        ffi::{CStr, c_char, c_int},
-        os::fd::RawFd,
+        ffi::{CStr, OsStr, OsString, c_char, c_int},
+        os::{fd::RawFd, unix::ffi::OsStrExt},
         ptr::null_mut,
         sync::atomic::{AtomicBool, AtomicPtr, AtomicUsize, Ordering},
     };
@@ -202,6 +204,17 @@ pub(crate) mod start {
         let end = last.as_ptr().addr() + last.count_bytes() + 1;
         WORDS.store(first.cast_mut().cast(), Ordering::Relaxed);
         LENGTH.store(end.saturating_sub(first.addr()), Ordering::Relaxed);
+    }
+
+    /// The words of the command line. Rust's own way to them is set up by its start-up, or by glibc alone.
+    pub(crate) fn words() -> Vec<OsString> {
+        let (words, length) = (WORDS.load(Ordering::Relaxed), LENGTH.load(Ordering::Relaxed));
+        if length == 0 {
+            return Vec::new();
+        }
+        // SAFETY: the stack's end lives on. The process has one thread, which is here.
+        let memory = unsafe { std::slice::from_raw_parts(words, length - 1) };
+        memory.split(|byte| *byte == 0).map(|word| OsStr::from_bytes(word).to_owned()).collect()
     }
 
     /// Overwrites the words of the command line with this one, or its beginning. Nobody may ask for them any more.

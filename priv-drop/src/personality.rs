@@ -24,6 +24,8 @@ pub enum Persona {
 
 /// PER_LINUX32 of personality.h, a number in the lowest byte, which has no name among the flags.
 const LINUX32: i32 = 8;
+/// UNAME26 of personality.h, which has no name where the C library is musl.
+const UNAME26: i32 = 0x0002_0000;
 
 impl Persona {
     fn flag(self) -> personality::Persona {
@@ -33,7 +35,7 @@ impl Persona {
             Self::AddrCompatLayout => personality::Persona::ADDR_COMPAT_LAYOUT,
             Self::ReadImpliesExec => personality::Persona::READ_IMPLIES_EXEC,
             Self::StickyTimeouts => personality::Persona::STICKY_TIMEOUTS,
-            Self::Uname26 => personality::Persona::UNAME26,
+            Self::Uname26 => personality::Persona::from_bits_retain(UNAME26),
         }
     }
 

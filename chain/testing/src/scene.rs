@@ -211,6 +211,10 @@ pub fn wait_until(what: &str, mut done: impl FnMut() -> bool) {
 
 /// The directory that holds the programs of this build: the test's own is `deps` in it.
 fn bin_dir() -> PathBuf {
+    // Those of another build, such as what is installed.
+    if let Some(dir) = env::var_os("CHAINBOX_PROGRAMS") {
+        return dir.into();
+    }
     let test = env::current_exe().expect("own path");
     let deps = test.parent().expect("a directory");
     let dir = deps.parent().expect("a directory");

@@ -25,7 +25,9 @@ pub(super) fn profile() -> Profile {
 }
 
 /// What the C library asks to know whether a descriptor is a terminal, and what is fcntl(2) in another form.
-const IOCTLS: [u64; 5] = [libc::TCGETS, libc::TIOCGWINSZ, libc::FIONREAD, libc::FIOCLEX, libc::FIONCLEX];
+/// Their type is the C library's own.
+const IOCTLS: [u64; 5] =
+    [libc::TCGETS as _, libc::TIOCGWINSZ as _, libc::FIONREAD as _, libc::FIOCLEX as _, libc::FIONCLEX as _];
 
 #[rustfmt::skip]
 const ALWAYS: &[&str] = &[
