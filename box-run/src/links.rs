@@ -53,7 +53,7 @@ pub(crate) fn of(args: &Args, for_chain: bool) -> Result<(Links, Option<Shown>)>
         (PathBuf::from("/"), Entries(entries), Some(tree.shown))
     } else {
         args.modes.refuse_with_root()?;
-        let layers = Layers { lower, changes, options: args.mount.clone() };
+        let layers = Layers { lower, changes, options: args.mount.clone(), owners: None };
         let place = place::choose(&layers, &args.entries)?;
         links.push(Box::new(OvlMount::new(layers, place.clone()).by_fuse(args.layers.fuse)));
         (place, args.entries.clone(), None)

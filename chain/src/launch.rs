@@ -11,7 +11,6 @@ use nix::{
     errno::Errno,
     fcntl::{OFlag, openat},
     libc,
-    mount::{MsFlags, mount},
     poll::PollFlags,
     sched::{CloneFlags, unshare},
     sys::{prctl::set_pdeathsig, signal::Signal, stat::Mode, wait::waitpid},
@@ -23,7 +22,8 @@ use crate::{
     cli,
     error::{Doing, Error, FAILED, Result},
     init,
-    link::{Birth, Ended, Ending, Launch, Links, Propagation},
+    link::{Birth, Ended, Ending, Launch, Links},
+    mount,
     next::Next,
     signals::{self, Receiver, Signals},
     supervisor::{Child, Event},
@@ -326,7 +326,7 @@ impl Plan {
     /// What the process that becomes NEXT does with itself.
     fn enter(&mut self, launch: &Launch) -> Result<()> {
         if launch.namespaces.contains(CloneFlags::CLONE_NEWNS) {
-            propagate(launch.propagation)?;
+            mount::propagate(launch.propagation)?;
         }
         self.links.iter_mut().try_for_each(|link| link.enter().map_err(|error| error.at(link.name())))
     }
@@ -361,18 +361,6 @@ fn open_door(group: BorrowedFd) -> Result<File> {
 /// Joins it: 0 stands for who writes it (cgroups(7)).
 fn join(mut door: File) -> Result<()> {
     door.write_all(b"0").doing(|| "move the command into its group".into())
-}
-
-/// How new mounts, and those made outside, go over the border of a new mount namespace.
-fn propagate(propagation: Propagation) -> Result<()> {
-    let (flag, name) = match propagation {
-        Propagation::Private => (MsFlags::MS_PRIVATE, "private"),
-        Propagation::Slave => (MsFlags::MS_SLAVE, "slave"),
-        Propagation::Shared => (MsFlags::MS_SHARED, "shared"),
-        Propagation::Unchanged => return Ok(()),
-    };
-    let nothing: Option<&str> = None;
-    mount(nothing, "/", nothing, MsFlags::MS_REC | flag, nothing).doing(|| format!("make all mounts {name}"))
 }
 
 /// SIGKILL when the supervisor dies. It may have died before that was asked for, and getppid(2)

@@ -12,8 +12,8 @@ use std::{
 use nix::{
     errno::Errno,
     libc,
-    mount::{MntFlags, umount2},
-    sched::CloneFlags,
+    mount::{MntFlags, MsFlags, mount, umount2},
+    sched::{CloneFlags, unshare},
     unistd::{chdir, fchdir, geteuid, pivot_root},
 };
 use rustix::{
@@ -223,6 +223,24 @@ pub fn pivot(root: impl AsFd, on_root: u32) -> Result<()> {
         umount2(".", MntFlags::MNT_DETACH).doing(|| "unmount the old root".into())?;
     }
     chdir("/").doing(|| "go to the new /".into())
+}
+
+/// A mount namespace of this process's own, with all mounts private.
+pub fn leave_namespace() -> Result<()> {
+    unshare(CloneFlags::CLONE_NEWNS).doing(|| "new mnt namespace".into()).remedy(Errno::EPERM, AS_ROOT)?;
+    propagate(Propagation::Private)
+}
+
+/// How new mounts, and those made outside, go over the border of a new mount namespace.
+pub(crate) fn propagate(propagation: Propagation) -> Result<()> {
+    let (flag, name) = match propagation {
+        Propagation::Private => (MsFlags::MS_PRIVATE, "private"),
+        Propagation::Slave => (MsFlags::MS_SLAVE, "slave"),
+        Propagation::Shared => (MsFlags::MS_SHARED, "shared"),
+        Propagation::Unchanged => return Ok(()),
+    };
+    let nothing: Option<&str> = None;
+    mount(nothing, "/", nothing, MsFlags::MS_REC | flag, nothing).doing(|| format!("make all mounts {name}"))
 }
 
 /// Opens a directory to be used as a place only (open(2), O_PATH).

@@ -2,7 +2,7 @@
 
 use std::{ffi::OsString, fmt, path::PathBuf};
 
-use chain::{Error, Job, Operands, Options, Result, Tool};
+use chain::{Error, IdMap, Job, Operands, Options, Result, Tool};
 use clap::Parser;
 
 use crate::{
@@ -53,6 +53,9 @@ struct LayerArgs {
     /// An empty directory on UPPER's filesystem for the kernel's use [default: UPPER.work]
     #[arg(short, long, value_name = "WORK", requires = "upper")]
     work: Option<PathBuf>,
+    /// Show owners as others, INSIDE-OUTSIDE-COUNT[+...], to whom changes belong
+    #[arg(long, value_name = "MAP", conflicts_with_all = ["whole", "fuse"])]
+    idmap: Option<IdMap>,
     /// Changes go to memory, at most SIZE of it (64M, 25%), and away with the mount
     #[arg(long, value_name = "SIZE", num_args = 0..=1, require_equals = true, default_missing_value = MemorySize::USUAL, conflicts_with = "upper")]
     tmp: Option<MemorySize>,
@@ -85,7 +88,8 @@ impl Tool for Args {
         if self.layers.fuse && operands.next.is_empty() && matches!(changes, Changes::Tmp { .. }) {
             return Err(Error::new("--fuse --tmp", "changes in memory are for a command, which is missing"));
         }
-        let layers = Layers { lower: self.layers.lower, changes, options: self.mount };
+        let layers =
+            Layers { lower: self.layers.lower, changes, options: self.mount, owners: self.layers.idmap };
         let link = OvlMount::new(layers, target.into()).by_fuse(self.layers.fuse);
         if operands.next.is_empty() {
             return Ok(Job::Do(Box::new(move || link.mount_for_all(self.options.dry_run))));
@@ -122,6 +126,8 @@ pub struct Layers {
     pub changes: Changes,
     /// How the overlay works.
     pub options: MountOptions,
+    /// As whom owners are shown; for root only, and not by fuse-overlayfs.
+    pub owners: Option<IdMap>,
 }
 
 impl Layers {
@@ -133,6 +139,7 @@ impl Layers {
         }
         words.extend(self.changes.words());
         words.extend(self.options.words());
+        words.extend(self.owners.iter().map(|map| format!("--idmap={map}").into()));
         words
     }
 }
@@ -201,9 +208,10 @@ mod tests {
         #[test]
         fn a_links_words_make_the_same_link(
             lower in proptest::collection::vec(path(), 1..4), changes in changes(),
-            options in any_options(), target in path(), fuse: bool,
+            options in any_options(), target in path(), fuse: bool, mapped: bool,
         ) {
-            let link = OvlMount::new(Layers { lower, changes, options }, target).by_fuse(fuse);
+            let owners = (mapped && !fuse).then(|| IdMap(vec![[0, 100_000, 65536], [70_000, 5, 1]]));
+            let link = OvlMount::new(Layers { lower, changes, options, owners }, target).by_fuse(fuse);
             let words = [OsString::from("ovl-mount")].into_iter().chain(link.words());
             let words = words.chain(["--".into(), "sh".into()]);
             let job = Args::try_parse_from(words).expect("parses").job();

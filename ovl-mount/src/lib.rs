@@ -12,6 +12,7 @@ mod in_use;
 pub mod layer;
 mod legacy;
 mod loop_device;
+mod mapped;
 mod memory;
 mod options;
 mod overlay;
@@ -26,15 +27,20 @@ pub use memory::MemorySize;
 pub use options::MountOptions;
 pub use whole::Whole;
 
-use std::{ffi::OsString, path::PathBuf};
+use std::{
+    ffi::OsString,
+    os::fd::{AsFd, OwnedFd},
+    path::{Path, PathBuf},
+};
 
 use chain::{
-    Doing, Launch, Link, Result,
-    mount::{advice, attach, open_dir, open_real},
+    Doing, Error, IdMap, Launch, Link, Result,
+    mount::{advice, attach, leave_namespace, open_dir, open_real},
 };
 use nix::{errno::Errno, sched::CloneFlags};
 
 use fuse::Until;
+use mapped::Owners;
 use overlay::Parts;
 use work::WorkDir;
 
@@ -46,18 +52,22 @@ pub struct OvlMount {
     fuse: bool,
     /// The target is the lower layer too, and has no symbolic links in its name.
     over_itself: bool,
+    /// The map of owners, as the kernel takes it.
+    owners: Option<OwnedFd>,
+    /// The overlay, until it is put in place.
+    made: Option<OwnedFd>,
 }
 
 impl OvlMount {
     /// A link that mounts `layers` on `target`.
     pub fn new(layers: Layers, target: PathBuf) -> Self {
-        Self { layers, target, fuse: false, over_itself: false }
+        Self { layers, target, fuse: false, over_itself: false, owners: None, made: None }
     }
 
     /// A link that mounts `dir`, whose name has no symbolic links, over itself. It is opened once, so that what takes its
     /// place meanwhile is not shown, nor changed.
     pub fn over(dir: PathBuf, changes: Changes, options: MountOptions) -> Self {
-        let layers = Layers { lower: vec![dir.clone()], changes, options };
+        let layers = Layers { lower: vec![dir.clone()], changes, options, owners: None };
         Self { over_itself: true, ..Self::new(layers, dir) }
     }
 
@@ -68,7 +78,7 @@ impl OvlMount {
     }
 
     /// Mounts in the namespace of this process, for everybody in it, until umount(2).
-    pub(crate) fn mount_for_all(&self, dry_run: bool) -> Result<()> {
+    pub(crate) fn mount_for_all(mut self, dry_run: bool) -> Result<()> {
         self.check()?;
         if dry_run {
             let lines: Vec<_> = self.what().map(|step| format!("{}: {step}\n", self.name())).collect();
@@ -77,30 +87,57 @@ impl OvlMount {
         self.mount(Until::Unmounted)
     }
 
-    fn check(&self) -> Result<()> {
+    fn check(&mut self) -> Result<()> {
+        self.owners = self.layers.owners.as_ref().map(IdMap::namespace).transpose()?;
         if self.fuse {
+            if self.owners.is_some() {
+                return Err(Error::new("--fuse", "fuse-overlayfs maps no owners")
+                    .hint("leave it out, or use box-run --allow-host-root"));
+            }
             check::options_of_fuse(&self.layers)?;
         } else {
             check::options_of_bind(&self.layers)?;
         }
-        check::all(&self.layers, &self.target)
+        check::all(&self.layers, &self.target)?;
+        self.given().map(drop)
+    }
+
+    /// The upper directory, and to whom it will be given.
+    fn given(&self) -> Result<Option<(&Path, (u32, u32))>> {
+        let (Some(map), Changes::Upper { upper, .. }) = (&self.layers.owners, &self.layers.changes) else {
+            return Ok(None);
+        };
+        let dir = open_dir(upper).doing(|| format!("upper layer {}", upper.display()))?;
+        Ok(mapped::new_owner(map, dir, upper)?.map(|to| (upper.as_path(), to)))
     }
 
     fn mount(&self, until: Until) -> Result<()> {
         let own = self.over_itself.then(|| open_real(&self.target)).transpose()?;
         if self.fuse {
-            let (parts, work) = Parts::open(&self.layers, own.as_ref())?;
+            let (parts, work) = Parts::open(&self.layers, own.as_ref(), None)?;
             let mounted = fuse::mount(&parts, &self.target, until);
             return mounted.inspect_err(|_| work.into_iter().for_each(WorkDir::unmake));
         }
-        let doing = || format!("target {}", self.target.display());
         // Opened first: mounted on a lower layer, the overlay must lie on what was there before.
         let (place, lower) = match own {
-            Some(own) => (own.try_clone().doing(doing)?, Some(own)),
-            None => (open_dir(&self.target).doing(doing)?, None),
+            Some(own) => (own.try_clone().doing(|| self.shown())?, Some(own)),
+            None => (self.place()?, None),
         };
-        let mount = overlay::make(&self.layers, lower.as_ref(), &place)?;
+        let mount = overlay::make(&self.layers, lower.as_ref(), self.map(), &place)?;
         attach(mount, place, &self.target)
+    }
+
+    fn shown(&self) -> String {
+        format!("target {}", self.target.display())
+    }
+
+    fn place(&self) -> Result<OwnedFd> {
+        open_dir(&self.target).doing(|| self.shown())
+    }
+
+    fn map(&self) -> Option<Owners<'_>> {
+        let (map, namespace) = self.layers.owners.as_ref().zip(self.owners.as_ref())?;
+        Some(Owners { map, namespace: namespace.as_fd() })
     }
 
     fn what(&self) -> impl Iterator<Item = String> {
@@ -111,13 +148,17 @@ impl OvlMount {
         };
         let make = work.filter(|work| !work.exists()).map(|work| format!("make {}", work.display()));
         let by = if self.fuse { ", by fuse-overlayfs" } else { "" };
+        let owners = self.layers.owners.as_ref().map(|map| format!(", owners mapped {map}"));
+        let owners = owners.unwrap_or_default();
         let mount = format!(
-            "mount {} on {}, {}{by}",
+            "mount {} on {}, {}{owners}{by}",
             lower.join(" over "),
             self.target.display(),
             self.layers.changes
         );
-        make.into_iter().chain([mount])
+        let given = self.given().ok().flatten();
+        let give = given.map(|(dir, (user, group))| format!("give {} to {user}:{group}", dir.display()));
+        make.into_iter().chain(give).chain([mount])
     }
 }
 
@@ -140,11 +181,29 @@ impl Link for OvlMount {
 
     fn prepare(&mut self, launch: &mut Launch) -> Result<()> {
         launch.namespaces |= CloneFlags::CLONE_NEWNS;
-        self.check()
+        self.check()?;
+        if self.owners.is_some() {
+            launch.act_before_birth();
+        }
+        Ok(())
+    }
+
+    /// Only who is root outside may map owners, and a user namespace may be about to be made.
+    fn before_birth(&mut self) -> Result<()> {
+        if self.owners.is_some() {
+            if !overlay::takes_descriptors(&self.layers)? {
+                leave_namespace()?;
+            }
+            self.made = Some(overlay::make(&self.layers, None, self.map(), &self.place()?)?);
+        }
+        Ok(())
     }
 
     fn enter(&mut self) -> Result<()> {
-        self.mount(Until::NextEnds)
+        match self.made.take() {
+            Some(mount) => attach(mount, self.place()?, &self.target),
+            None => self.mount(Until::NextEnds),
+        }
     }
 
     fn advice(&self, namespaces: CloneFlags, errno: Errno) -> Option<String> {

@@ -19,6 +19,7 @@ use crate::{
     image::{self, Image},
     in_use::unshared,
     legacy::{self, Scaffold},
+    mapped::{Given, Owners},
     memory::Memory,
     options::Pair,
     work::WorkDir,
@@ -80,14 +81,18 @@ pub(crate) struct Made {
 impl Parts {
     /// Opens what `layers` names, in the mount namespace that the overlay will be in: the kernel takes no layer
     /// from another one. The lower layer may be open already. Gives the work directory too, if there is one on disk.
-    pub(crate) fn open(layers: &Layers, lower: Option<&OwnedFd>) -> Result<(Self, Option<WorkDir>)> {
+    pub(crate) fn open(
+        layers: &Layers,
+        lower: Option<&OwnedFd>,
+        owners: Option<Owners>,
+    ) -> Result<(Self, Option<WorkDir>)> {
         let mut detached = Vec::new();
         let open = |path: &PathBuf| match lower {
             Some(dir) => {
                 let shown = shown(path);
                 Ok(Lower { dir: dir.try_clone().doing(|| shown.clone())?, shown })
             }
-            None => open_lower(path, &mut detached),
+            None => open_lower(path, owners, &mut detached),
         };
         let lowers: Vec<_> = layers.lower.iter().map(open).collect::<Result<_>>()?;
         let mut attributes = MountAttrFlags::empty();
@@ -124,23 +129,34 @@ impl Parts {
 }
 
 /// Makes the mount, which will be on `place`.
-pub(crate) fn make(layers: &Layers, lower: Option<&OwnedFd>, place: &OwnedFd) -> Result<OwnedFd> {
+pub(crate) fn make(
+    layers: &Layers,
+    lower: Option<&OwnedFd>,
+    owners: Option<Owners>,
+    place: &OwnedFd,
+) -> Result<OwnedFd> {
     match (&layers.changes, layers.lower.as_slice()) {
         // The kernel wants two lower layers where there is no upper; one is a read-only bind.
         (Changes::ReadOnly, [path]) => {
-            let (mut parts, _) = Parts::open(layers, lower)?;
-            if let Some(image) = parts.detached.pop() {
-                return Ok(image);
-            }
-            let mount = copy_tree(path, false)?;
+            let (mut parts, _) = Parts::open(layers, lower, owners)?;
+            let mount = match parts.detached.pop() {
+                Some(detached) => detached,
+                None => copy_tree(path, false)?,
+            };
             make_read_only(&mount, false)?;
             Ok(mount)
         }
         (Changes::Upper { upper, .. }, _) => {
-            let (mut parts, work) = Parts::open(layers, lower)?;
-            unshared(upper, &mut parts, place).inspect_err(|_| work.into_iter().for_each(WorkDir::unmake))
+            let (mut parts, work) = Parts::open(layers, lower, owners)?;
+            let dir = parts.upper.as_ref().map(|upper| &upper.dir);
+            let given = owners.zip(dir).map(|(owners, dir)| owners.give(dir, upper)).transpose();
+            let made = given.and_then(|given| {
+                unshared(upper, &mut parts, place)
+                    .inspect_err(|_| given.flatten().into_iter().for_each(Given::back))
+            });
+            made.inspect_err(|_| work.into_iter().for_each(WorkDir::unmake))
         }
-        _ => mount(|| Parts::open(layers, lower).map(|(parts, _)| parts), place),
+        _ => mount(|| Parts::open(layers, lower, owners).map(|(parts, _)| parts), place),
     }
 }
 
@@ -148,19 +164,42 @@ fn shown(lower: &Path) -> String {
     format!("lower layer {}", lower.display())
 }
 
-fn open_lower(lower: &Path, detached: &mut Vec<OwnedFd>) -> Result<Lower> {
+fn open_lower(lower: &Path, owners: Option<Owners>, detached: &mut Vec<OwnedFd>) -> Result<Lower> {
     let shown = shown(lower);
     let doing = || shown.clone();
     let dir = match open_dir(lower) {
         Err(error @ rustix::io::Errno::NOTDIR) => {
             let image = Image::open(lower)?.ok_or(error).doing(doing)?;
             let mount = image::mount(&image).map_err(|error| error.within(&shown))?;
+            if let Some(owners) = owners {
+                owners.map(&mount, &shown)?;
+            }
             detached.push(mount.try_clone().doing(doing)?);
             mount
         }
-        opened => opened.doing(doing)?,
+        opened => {
+            let dir = opened.doing(doing)?;
+            match owners {
+                Some(owners) => {
+                    let copy = owners.copy(&dir, &shown)?;
+                    detached.push(copy.try_clone().doing(doing)?);
+                    copy
+                }
+                None => dir,
+            }
+        }
     };
     Ok(Lower { dir, shown })
+}
+
+/// Whether the kernel takes layers by descriptor, and so those on mounts that are attached nowhere (Linux 6.13), if there
+/// is to be an overlay.
+pub(crate) fn takes_descriptors(layers: &Layers) -> Result<bool> {
+    if layers.changes == Changes::ReadOnly && layers.lower.len() == 1 {
+        return Ok(true);
+    }
+    let root = open_dir(Path::new("/")).doing(|| "open /".into())?;
+    Ok(Filesystem::new("overlay")?.set_fd("lowerdir+", root).is_ok())
 }
 
 /// Mounts what `open` opens. The kernel's log, which takes longer to open than most else, is listened to only if that

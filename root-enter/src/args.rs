@@ -54,7 +54,8 @@ mod tests {
     use clap::ValueEnum;
     use proptest::{collection, option, prelude::*};
 
-    use crate::{Bind, Content, Dir, Entry, From, IdMap, Symlink, Text, Tmpfs};
+    use crate::{Bind, Content, Dir, Entry, From, Symlink, Text, Tmpfs};
+    use chain::IdMap;
 
     fn place() -> impl Strategy<Value = PathBuf> {
         "/[^\\x00/.][^\\x00]{0,12}"

@@ -7,7 +7,7 @@ use std::{
     path::PathBuf,
 };
 
-use chain::{Result, mount::MountAttrFlags};
+use chain::{IdMap, Result, mount::MountAttrFlags};
 
 use crate::colons::{self, Parts};
 
@@ -113,7 +113,7 @@ impl Bind {
             ("rec", None, ..) => self.recursive = true,
             ("norec", None, ..) => self.recursive = false,
             ("idmap", Some(map), ..) => {
-                self.id_map = Some(IdMap::parse(map).ok_or_else(|| parts.bad("not an id map", ID_MAP))?);
+                self.id_map = Some(map.parse().map_err(|_| parts.bad("not an id map", ID_MAP))?);
             }
             (_, None, Some(flag), _) => self.set |= flag,
             (_, None, _, Some(flag)) => self.clear |= flag,
@@ -161,44 +161,6 @@ impl fmt::Display for From {
 
 fn is_number(word: &OsStr) -> bool {
     !word.is_empty() && word.as_encoded_bytes().iter().all(u8::is_ascii_digit)
-}
-
-/// Which owner in the filesystem is shown as which: a first id, the one that it is shown as, and how many
-/// follow each other. It is the same for users and for groups.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct IdMap(pub Vec<[u32; 3]>);
-
-impl IdMap {
-    /// Parses `INSIDE-OUTSIDE-COUNT`, of which there may be more with `+` between them.
-    fn parse(text: &str) -> Option<Self> {
-        text.split('+').map(line).collect::<Option<_>>().map(Self)
-    }
-
-    /// As the kernel takes it (user_namespaces(7)).
-    pub(crate) fn lines(&self) -> String {
-        let lines: Vec<_> =
-            self.0.iter().map(|[inside, outside, count]| format!("{inside} {outside} {count}")).collect();
-        lines.join("\n")
-    }
-}
-
-fn line(text: &str) -> Option<[u32; 3]> {
-    let mut numbers = text.split('-').map(|number| {
-        let digits = number.bytes().all(|byte| byte.is_ascii_digit());
-        digits.then(|| number.parse::<u32>().ok()).flatten()
-    });
-    let line = [numbers.next()??, numbers.next()??, numbers.next()??];
-    let [inside, outside, count] = line;
-    // 2^32 - 1 is no id (-1 in chown(2)).
-    let ends = |first: u32| first.checked_add(count).is_some();
-    (numbers.next().is_none() && count > 0 && ends(inside) && ends(outside)).then_some(line)
-}
-
-impl fmt::Display for IdMap {
-    fn fmt(&self, f: &mut fmt::Formatter) -> fmt::Result {
-        let lines: Vec<_> = self.0.iter().map(|[from, to, count]| format!("{from}-{to}-{count}")).collect();
-        write!(f, "{}", lines.join("+"))
-    }
 }
 
 #[cfg(test)]

@@ -28,7 +28,7 @@ mod steps;
 mod sysfs;
 
 pub use args::Args;
-pub use bind::{Bind, From, IdMap};
+pub use bind::{Bind, From};
 pub use details::Details;
 pub use entries::Entries;
 pub use entry::{Content, Dir, Entry, Symlink, Text, Tmpfs};
@@ -59,13 +59,16 @@ pub struct RootEnter {
     details: Details,
     propagation: Propagation,
     items: Vec<Item>,
+    /// Owners are mapped before the user namespace is made.
+    maps_outside: bool,
 }
 
 impl RootEnter {
     /// A link that makes the directory `root` the root, with `entries` in it.
     pub fn new(root: PathBuf, entries: Entries) -> Self {
         let details = Details::default();
-        Self { root, entries, details, propagation: Propagation::Private, items: Vec::new() }
+        let propagation = Propagation::Private;
+        Self { root, entries, details, propagation, items: Vec::new(), maps_outside: false }
     }
 
     /// The same with these details.
@@ -136,7 +139,9 @@ impl Link for RootEnter {
         }
         let prepare = |entry| Item::prepare(entry, &self.details, launch);
         self.items = entries.into_iter().map(prepare).collect::<Result<_>>()?;
-        if self.sources().any(|(bind, _)| matches!(bind.from, From::Fd(_))) {
+        self.maps_outside = launch.namespaces.contains(CloneFlags::CLONE_NEWUSER)
+            && self.sources().any(|(bind, _)| bind.id_map.is_some());
+        if self.maps_outside || self.sources().any(|(bind, _)| matches!(bind.from, From::Fd(_))) {
             launch.act_before_birth();
         }
         let doing = || format!("root {}", self.root.display());
@@ -151,7 +156,11 @@ impl Link for RootEnter {
     }
 
     fn before_birth(&mut self) -> Result<()> {
-        self.sources().try_for_each(|(bind, source)| source.copy_given(bind))
+        let (common, propagation, maps) = (self.details.attributes(), self.propagation, self.maps_outside);
+        self.sources().try_for_each(|(bind, source)| {
+            source.copy_given(bind)?;
+            if maps { source.copy_mapped(bind, common, propagation) } else { Ok(()) }
+        })
     }
 
     fn enter(&mut self) -> Result<()> {

@@ -93,8 +93,18 @@ impl NewRoot {
         if self.closed {
             make_read_only(&self.dir, false)?;
         }
-        let on_root = self.memory.is_some_and(|memory| memory.covers_root);
-        pivot(self.dir, on_root.into())
+        let on_root = self.memory.as_ref().is_some_and(|memory| memory.covers_root);
+        match pivot(&self.dir, on_root.into()) {
+            // What was mounted before the user namespace was made is locked to its place, and a copy is not
+            // (mount_namespaces(7), "Restrictions on mount namespaces").
+            Err(error) if error.errno() == Some(Errno::EINVAL) => {
+                let doing = || format!("root {}", self.path.display());
+                let copy = copy_below(&self.dir, "", true).doing(doing)?;
+                attach(&copy, &self.dir, &self.path)?;
+                pivot(copy, on_root.into())
+            }
+            done => done,
+        }
     }
 }
 

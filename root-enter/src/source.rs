@@ -9,9 +9,9 @@ use std::{
 };
 
 use chain::{
-    Doing, Error, Propagation, Remedy, Result, id_map,
+    Doing, Error, IdMap, Propagation, Remedy, Result,
     mount::{Attributes, MountAttrFlags, copy_below, copy_tree, is_mount_root, open_real},
-    take_fd,
+    owners_mapped, take_fd,
 };
 use nix::errno::Errno;
 
@@ -24,6 +24,8 @@ pub(crate) struct Source {
     given: Option<File>,
     id_map: Option<OwnedFd>,
     tree: Option<OwnedFd>,
+    /// The copy has its attributes.
+    is_ready: bool,
 }
 
 impl Source {
@@ -46,9 +48,9 @@ impl Source {
             return Err(Error::new(doing(), "it is a device, and devices do not work in binds")
                 .hint("allow it with the option dev, as in /dev/kmsg:/dev/kmsg:dev"));
         }
-        let id_map = bind.id_map.as_ref().map(|map| id_map(&map.lines()));
+        let id_map = bind.id_map.as_ref().map(IdMap::namespace);
         let id_map = id_map.transpose().map_err(|error| error.within(&doing()))?;
-        Ok(Self { given, id_map, tree: None })
+        Ok(Self { given, id_map, tree: None, is_ready: false })
     }
 
     /// Copies what the caller gave, which is of the mount namespace that the caller is in.
@@ -63,9 +65,33 @@ impl Source {
         Ok(())
     }
 
+    /// The same of a path, and maps the owners of either: where a user namespace is about to be made, of which no process
+    /// may map what is mounted outside, and may not even reach it where a directory above is not for all.
+    pub(crate) fn copy_mapped(
+        &mut self,
+        bind: &Bind,
+        common: MountAttrFlags,
+        how: Propagation,
+    ) -> Result<()> {
+        if self.id_map.is_none() {
+            return Ok(());
+        }
+        // A copy hangs together with the original, and that is outside.
+        self.copy_as(bind, common, how)
+    }
+
     /// Copies what a path leads to, and gives the copy its attributes: with all that is mounted below it,
     /// because a part alone would show what those mounts hide.
     pub(crate) fn copy(&mut self, bind: &Bind, common: MountAttrFlags, how: Propagation) -> Result<()> {
+        if self.is_ready {
+            return Ok(());
+        }
+        // A copy of what the caller gave hangs together with the original, and that is outside.
+        let is_of_outside = self.given.is_some() || how == Propagation::Shared;
+        self.copy_as(bind, common, if is_of_outside { how } else { Propagation::Unchanged })
+    }
+
+    fn copy_as(&mut self, bind: &Bind, common: MountAttrFlags, propagation: Propagation) -> Result<()> {
         match &bind.from {
             From::Path(path) => self.tree = Some(copy_tree(path, bind.recursive)?),
             From::Real(path) => self.tree = Some(copy_open(&open_real(path)?, bind)?),
@@ -83,18 +109,12 @@ impl Source {
             From::Fd(_) => {}
         }
         let Some(tree) = &self.tree else { return Ok(()) };
-        // A copy of what the caller gave hangs together with the original, and that is outside.
-        let propagation =
-            if self.given.is_some() || how == Propagation::Shared { how } else { Propagation::Unchanged };
         let id_map = self.id_map.as_ref().map(AsFd::as_fd);
         let wanted =
             Attributes { set: attributes(bind, common), propagation, id_map, ..Attributes::default() };
-        let done = wanted.apply(tree, bind.recursive).doing(|| format!("bind {}", bind.from));
-        if self.id_map.is_none() {
-            return done;
-        }
-        let why = "its filesystem, or that of a mount below it, takes no id map";
-        done.map_err(|error| if error.errno() == Some(Errno::EINVAL) { error.words(why) } else { error })
+        let (done, shown) = (wanted.apply(tree, bind.recursive), format!("bind {}", bind.from));
+        self.is_ready = true;
+        if self.id_map.is_some() { owners_mapped(done, &shown) } else { done.doing(|| shown) }
     }
 
     /// The copy, of which there is one.
