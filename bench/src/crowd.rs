@@ -77,7 +77,7 @@ pub(crate) fn measure(
     wanted: impl Fn(&str) -> bool,
 ) -> Result<Vec<GroupReport>, String> {
     let (box_run, rootfs) = (programs.join("box-run").display().to_string(), rootfs.display().to_string());
-    let ours = [&box_run, "--mem", "64M", "--tmp", "--root", &rootfs, "--"];
+    let ours = [&box_run, "--allow-host-root", "--mem", "64M", "--tmp", "--root", &rootfs, "--"];
     let theirs = [
         "bwrap",
         "--unshare-all",

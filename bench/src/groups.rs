@@ -267,8 +267,7 @@ fn cg_set(programs: &Path) -> Group {
 }
 
 /// What makes of box-run's box one that has no more than the others here.
-pub(crate) const BARE: &str =
-    "--pids max --allow-net --allow-cgroup --no-init --caps all --seccomp none --allow-new-privs --allow-env";
+pub(crate) const BARE: &str = "--pids max --allow-host-root --allow-net --allow-cgroup --no-init --caps all --seccomp none --allow-new-privs --allow-env";
 
 fn cg_set_in_a_box(programs: &Path, rootfs: &Path) -> Group {
     let gives = || Inside::new(&["uts", "pid", "mnt", "ipc"]);
@@ -348,7 +347,7 @@ fn new_root(programs: &Path) -> Group {
 fn whole(programs: &Path, rootfs: &Path) -> Group {
     let gives = || Inside::new(&["uts", "pid", "mnt", "ipc"]);
     let program = |name: &str| programs.join(name).into_os_string();
-    let same = "--mem 64M --pids 50 --allow-net --allow-cgroup --no-init --caps all --seccomp none --allow-new-privs --allow-env \
+    let same = "--mem 64M --pids 50 --allow-host-root --allow-net --allow-cgroup --no-init --caps all --seccomp none --allow-new-privs --allow-env \
                 --tmp --bind /sys:/sys --proc-full --suid --device-files";
     let in_a_box = |words: &str| {
         [line(&program("box-run"), words), vec!["--root".into(), rootfs.into(), "--".into()]].concat()
@@ -385,7 +384,9 @@ fn whole(programs: &Path, rootfs: &Path) -> Group {
             Contestant::new(
                 "box-run, safe",
                 // The question is about process 1, and about groups by the names that they have outside.
-                in_a_box("--mem 64M --pids 50 --tmp --bind /sys:/sys --no-init --allow-cgroup"),
+                in_a_box(
+                    "--mem 64M --pids 50 --tmp --allow-host-root --bind /sys:/sys --no-init --allow-cgroup",
+                ),
                 held(Inside::new(&["uts", "pid", "mnt", "ipc", "net"])),
             ),
             Contestant::new("chain", chain, held(gives())),

@@ -3,7 +3,7 @@
 use std::{ffi::OsString, path::PathBuf};
 
 use cg_set::{Account, Limits};
-use chain::{Error, Job, Operands, Options, Result, Tool, Words};
+use chain::{Error, IdMap, Job, Operands, Options, Result, Tool, Words};
 use clap::{
     Parser,
     builder::{OsStringValueParser, TypedValueParser},
@@ -100,6 +100,9 @@ pub(crate) struct LayerArgs {
     /// An empty directory on its filesystem for the kernel's use [default: UPPER.work]
     #[arg(long, value_name = "DIR", requires = "upper")]
     pub(crate) work: Option<PathBuf>,
+    /// Who root of the box and others are outside, INSIDE-OUTSIDE-COUNT[+...] [default: root's range of /etc/subuid]
+    #[arg(long, value_name = "MAP", conflicts_with = "allow_host_root")]
+    pub(crate) idmap: Option<IdMap>,
     /// Let fuse-overlayfs make the overlay, not the kernel
     #[arg(long)]
     pub(crate) fuse: bool,
@@ -142,6 +145,9 @@ pub(crate) struct Loosened {
     /// Pass on the caller's environment
     #[arg(long, conflicts_with_all = ["env_clear", "env_pass"])]
     pub(crate) allow_env: bool,
+    /// Let root in a box of root's be the machine's, though /etc/subuid has ids for it
+    #[arg(long)]
+    pub(crate) allow_host_root: bool,
     /// Show what is known to be secret where its directory is shown
     #[arg(long)]
     pub(crate) allow_secrets: bool,
@@ -236,6 +242,10 @@ impl Args {
             (
                 allow.allow_env,
                 "--allow-env: the command gets the caller's environment, and what is secret in it",
+            ),
+            (
+                allow.allow_host_root,
+                "--allow-host-root: root in the box is the machine's, and so is what it makes and gets hold of",
             ),
             (
                 allow.allow_secrets,

@@ -16,6 +16,8 @@ use chain::{
 use nix::unistd::geteuid;
 use serde::Serialize;
 
+use crate::{owner, privileges};
+
 /// One thing that a box may need.
 #[derive(Debug, Serialize)]
 struct Line {
@@ -69,6 +71,9 @@ fn lines() -> Result<Vec<Line>> {
     lines.push(landlock());
     lines.push(seccomp());
     lines.push(id_mapped());
+    if privileges::is_admin_of_machine() {
+        lines.push(root_of_boxes());
+    }
     lines.push(subordinate_ids());
     lines.push(program(
         "fuse-overlayfs",
@@ -159,6 +164,20 @@ fn subordinate_ids() -> Line {
     let has = own("/etc/subuid") && own("/etc/subgid") && found("newuidmap");
     let remedy = (!has).then(|| "usermod --add-subuids and --add-subgids, and install uidmap".into());
     Line { what: "subordinate ids", has, detail: "ranges for --ns user=auto".into(), remedy }
+}
+
+/// Ids for root in boxes of root's.
+fn root_of_boxes() -> Line {
+    let (has, detail) = match owner::ids() {
+        Ok(Some(range)) => (true, format!("with --root it is {} outside", range.outside)),
+        Ok(None) => (false, "/etc/subuid has no line for root, so it is the machine's root".into()),
+        Err(error) => (false, error.to_string()),
+    };
+    let remedy = (!has).then(|| {
+        let (first, last) = (100_000, 100_000 + owner::IDS - 1);
+        format!("usermod --add-subuids {first}-{last} --add-subgids {first}-{last} root")
+    });
+    Line { what: "root of boxes", has, detail, remedy }
 }
 
 fn program(what: &'static str, detail: &str, program: &str) -> Line {

@@ -8,6 +8,7 @@
 //! | `links.rs` | the links, with what a box has unless something else is said |
 //! | `network.rs` | what of that is about a network that leads out |
 //! | `privileges.rs` | what of that is about privileges and the environment |
+//! | `owner.rs` | who root in a box is outside |
 //! | `modes.rs`, `secrets.rs`, `walk.rs` | the host's tree as the root, and what is hidden in it |
 //! | `place.rs` | where another root is put together |
 //! | `print.rs` | the chain of lone tools |
@@ -22,6 +23,7 @@ mod expand;
 mod links;
 mod modes;
 mod network;
+mod owner;
 mod place;
 mod presets;
 mod print;

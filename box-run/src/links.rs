@@ -12,7 +12,7 @@ use root_enter::{Details, Entries, Entry, RootEnter};
 use crate::{
     Args, check,
     modes::{self, Shown},
-    network, place,
+    network, owner, place,
     presets::Preset,
     privileges,
 };
@@ -38,35 +38,45 @@ pub(crate) fn of(args: &Args, for_chain: bool) -> Result<(Links, Option<Shown>)>
     let lower = args.layers.directories()?;
     let changes = changes(args);
     let is_host = lower.is_empty();
-    let (network, mut wanted) = network::of(args, namespaces(args)?)?;
+    let (network, wanted) = network::of(args, namespaces(args)?)?;
+    let (mut wanted, owners) = owner::map(args, wanted, is_host)?;
+    let mut needs_mounts = owners.is_some();
+    if for_chain {
+        check_printable(args, &args.entries, &details)?;
+    }
+    let typed = owner::shown(&args.entries.0, owners.as_ref(), is_new(&wanted, Kind::User))?;
     let (place, entries, shown) = if is_host {
         let tree = modes::tree(&args.modes, &changes, &args.allow, &mut details)?;
-        // root-enter runs the next tool from a mount of its own, which an ordinary user may make only in a mount
-        // namespace that is the new user namespace's.
-        if for_chain && tree.over.is_empty() && is_new(&wanted, Kind::User) {
-            wanted = wanted.with_new(Kind::Mnt);
-        }
+        needs_mounts = tree.over.is_empty() && is_new(&wanted, Kind::User);
         for (dir, changes) in tree.over {
             links.push(Box::new(OvlMount::over(dir, changes, args.mount.clone()).by_fuse(args.layers.fuse)));
         }
-        let entries = tree.entries.into_iter().chain(args.entries.0.iter().cloned()).collect();
+        let entries = tree.entries.into_iter().chain(typed).collect();
         (PathBuf::from("/"), Entries(entries), Some(tree.shown))
     } else {
         args.modes.refuse_with_root()?;
-        let layers = Layers { lower, changes, options: args.mount.clone(), owners: None };
+        let layers = Layers { lower, changes, options: args.mount.clone(), owners: owners.clone() };
         let place = place::choose(&layers, &args.entries)?;
         links.push(Box::new(OvlMount::new(layers, place.clone()).by_fuse(args.layers.fuse)));
-        (place, args.entries.clone(), None)
+        let mut entries = Entries(typed);
+        if for_chain && owners.is_some() {
+            links.extend(owner::laid_out(&mut entries, &place)?.map(|outside| Box::new(outside) as _));
+        }
+        (place, entries, None)
     };
     if for_chain {
-        check_printable(args, &entries, &details)?;
+        // root-enter runs the next tool from a mount of its own, which may be made in a user namespace only if the mount
+        // namespace is of it too.
+        if needs_mounts {
+            wanted = wanted.with_new(Kind::Mnt);
+        }
         // The next tool is the host's.
         details.host_next = true;
     }
     let mut details_made = args.made.clone();
     let (front, link, wanted) = match network {
         Some(link) if for_chain => {
-            let (front, rest) = network::in_front(link, wanted, &mut details_made)?;
+            let (front, rest) = network::in_front(link, wanted, &mut details_made, owners.is_some())?;
             (front, None, rest)
         }
         link => (Links::new(), link, wanted),
@@ -74,9 +84,12 @@ pub(crate) fn of(args: &Args, for_chain: bool) -> Result<(Links, Option<Shown>)>
     let mut inside: Links = vec![Box::new(made(args, wanted, details_made)?)];
     // What it mounts is a user's of the namespaces that are there by then.
     inside.extend(link.map(|link| Box::new(link) as _));
-    links.splice(inner..inner, inside);
+    // Who is in a user namespace may map nothing of the host.
+    let at = if owners.is_some() { links.len() } else { inner };
+    links.splice(at..at, inside);
     links.splice(0..0, front);
-    links.push(Box::new(RootEnter::new(place, entries).with(details)));
+    let root = RootEnter::new(place, entries).with(details);
+    links.push(Box::new(if owners.is_some() { root.with_binds_from_outside() } else { root }));
     links.push(Box::new(PrivDrop::new(privileges::of(args, is_host, by_namespace)?)));
     Ok((links, shown))
 }

@@ -125,13 +125,24 @@ pub(crate) fn of(args: &Args, wanted: Namespaces) -> Result<(Option<NetLink>, Na
 /// The tools in front of all others that give a chain its network: who holds a LAN is neither in the group of its first
 /// box nor among its processes, with which it would end. A new user namespace is made before, as the network is to
 /// belong to it.
-pub(crate) fn in_front(link: NetLink, wanted: Namespaces, made: &mut Made) -> Result<(Links, Namespaces)> {
+pub(crate) fn in_front(
+    link: NetLink,
+    wanted: Namespaces,
+    made: &mut Made,
+    is_mapped: bool,
+) -> Result<(Links, Namespaces)> {
     if !wanted.is_new(Kind::User) {
         return Ok((vec![Box::new(link)], wanted));
     }
     if priv_drop::is_admin() {
         let why = "the LAN of a chain would be another user's, or its link have no way to the caller";
-        return Err(Error::new("--print --ns user", why).hint("leave out --print, or the link"));
+        let error = Error::new(if is_mapped { "--print" } else { "--print --ns user" }, why);
+        let hint = "leave out --print, or the link";
+        return Err(if is_mapped {
+            error.hint(format!("{hint}, or add --allow-host-root"))
+        } else {
+            error.hint(hint)
+        });
     }
     let user = Namespaces { map: wanted.map.clone(), ..Namespaces::default() }.with_new(Kind::User);
     let details = ns_enter::Details {

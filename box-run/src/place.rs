@@ -31,6 +31,15 @@ pub(crate) fn choose(layers: &Layers, entries: &Entries) -> Result<PathBuf> {
     })
 }
 
+/// Another usual directory than the place of the root, and apart from it.
+pub(crate) fn another(place: &Path) -> Result<PathBuf> {
+    let apart = |other: &&Path| other.is_dir() && is_apart(&real(other), &[real(place)]);
+    USUAL.iter().map(Path::new).find(apart).map(Path::to_path_buf).ok_or_else(|| {
+        let why = format!("none of {} is there, besides that of the root", USUAL.join(", "));
+        Error::new("--print: no place for what is bound", why).hint("make an empty directory /media")
+    })
+}
+
 /// What is looked up on the host after the place is covered. Descriptors are not, and neither is the text of
 /// files.
 fn source(entry: &Entry) -> Option<&Path> {

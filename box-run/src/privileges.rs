@@ -68,10 +68,12 @@ pub(crate) fn of(args: &Args, is_host: bool, by_namespace: Option<&str>) -> Resu
 fn is_root_of_machine(args: &Args) -> bool {
     let is_other =
         |ns: &Namespaces| ns.all.is_some() || ns.wanted.iter().any(|(kind, _)| *kind == Kind::User);
-    geteuid().is_root()
-        && priv_drop::is_admin()
-        && !chain::in_user_namespace()
-        && !args.namespaces.ns.as_ref().is_some_and(is_other)
+    is_admin_of_machine() && !args.namespaces.ns.as_ref().is_some_and(is_other)
+}
+
+/// Root with all rights in the first user namespace.
+pub(crate) fn is_admin_of_machine() -> bool {
+    geteuid().is_root() && priv_drop::is_admin() && !chain::in_user_namespace()
 }
 
 fn environment(args: &Args, is_host: bool, stays_root: bool, settings: &mut Settings) -> Result<()> {

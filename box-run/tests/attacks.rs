@@ -300,6 +300,50 @@ fn a_setuid_program_makes_nobody_root() {
     }
 }
 
+/// A line that gives ids to root.
+const LINE: &str = "root:100000:65536\n";
+
+#[test]
+fn a_file_of_roots_that_is_bound_is_written_and_read_only_by_those_who_may_outside() {
+    let scene = Scene::new();
+    scene.rootfs("root");
+    let attack = "{ echo worked >>/data/file; echo >/data/new; cat /data/secret /host/shadow; busybox chmod 666 /data/secret; \
+                  busybox mv /data/file /data/other; busybox chown 0 /data/file; } 2>/dev/null; cat /data/file; busybox ls /data";
+    let runs = ["--allow-host-root", ""].map(|allowed| {
+        let data = scene.tree("data", &[("file", "file\n"), ("secret", "secret\n")]);
+        fs::set_permissions(data.join("secret"), fs::Permissions::from_mode(0o600)).expect("chmod");
+        let options = "--root root --tmp --bind data:/data --ro-bind /etc:/host";
+        let run = format!("{} box-run {options} {allowed} -- sh -c '{attack}'", scene.subids(LINE, LINE));
+        let said = said(&scene, &run);
+        fs::remove_dir_all(data).expect("rm");
+        said
+    });
+    let [machines, nobodys] = runs;
+    assert!(machines.starts_with("secret\n") && machines.contains("root:"), "{machines}");
+    assert!(machines.ends_with("\nnew\nother\nsecret\n"), "{machines}");
+    assert_eq!(nobodys, "file\nfile\nsecret\n");
+}
+
+#[test]
+fn a_setuid_program_of_root_in_the_box_is_not_one_of_the_machines() {
+    let scene = Scene::new();
+    scene.rootfs("root");
+    let attack = "cat /id >/program; busybox chmod 4755 /program";
+    let run = |options: &str| {
+        for dir in ["upper", "upper.work"] {
+            let _ = fs::remove_dir_all(scene.path(dir));
+        }
+        scene.tree("upper", &[]);
+        let ids = scene.subids(LINE, LINE);
+        let box_run = format!("{ids} box-run --root root --upper upper --ro-bind /usr/bin/id:/id {options}");
+        scene.script(&format!("{box_run} -- sh -c '{attack}'")).assert().success().stderr("");
+        let output = scene.script_as_user("upper/program -u").output().expect("id");
+        String::from_utf8(output.stdout).expect("UTF-8")
+    };
+    assert_eq!(run("--allow-host-root"), "0\n");
+    assert_eq!(run(""), "100000\n");
+}
+
 #[test]
 fn no_setting_of_the_machine_is_written() {
     let scene = Scene::new();

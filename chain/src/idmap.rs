@@ -4,7 +4,7 @@ use std::{
     fmt,
     fs::{self, File},
     io::Read,
-    os::fd::{AsFd, OwnedFd},
+    os::fd::OwnedFd,
     str::FromStr,
 };
 
@@ -13,7 +13,6 @@ use nix::{errno::Errno, sched::CloneFlags, sys::wait::waitpid, unistd::Pid};
 use crate::{
     channel::Channel,
     error::{Doing, Error, Remedy, Result},
-    mount::Attributes,
     signals,
     sys::{self, Side},
 };
@@ -102,22 +101,11 @@ impl FromStr for IdMap {
     }
 }
 
-/// Shows what is below a mount that is attached nowhere yet with the owners that the map of the user namespace gives, and
-/// all that is mounted below it if asked; `shown` is what the user calls it.
-pub fn map_owners(mount: impl AsFd, namespace: impl AsFd, recursive: bool, shown: &str) -> Result<()> {
-    let wanted = Attributes { id_map: Some(namespace.as_fd()), ..Attributes::default() };
-    owners_mapped(wanted.apply(mount, recursive), shown)
-}
-
-/// The result of giving a mount a map of owners, in words.
+/// The result of giving a mount a map of owners, in words; `shown` is what the user calls it.
 pub fn owners_mapped(done: nix::Result<()>, shown: &str) -> Result<()> {
     let why = "its filesystem, or that of a mount below it, takes no id map";
-    done.doing(|| shown.to_owned()).map_err(|error| match error.errno() {
-        Some(Errno::EINVAL) => {
-            error.words(why).hint("copy it to one that does, or use box-run --allow-host-root")
-        }
-        _ => error,
-    })
+    done.doing(|| shown.to_owned())
+        .map_err(|error| if error.errno() == Some(Errno::EINVAL) { error.words(why) } else { error })
 }
 
 fn line(text: &str) -> Option<[u32; 3]> {

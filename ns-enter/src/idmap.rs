@@ -91,11 +91,7 @@ impl fmt::Display for Map {
 impl Range {
     /// Whether an id inside or one outside is in both.
     fn meets(&self, other: &Self) -> bool {
-        let meet = |one: u32, other_one: u32| {
-            let (end, other_end) =
-                (u64::from(one) + u64::from(self.count), u64::from(other_one) + u64::from(other.count));
-            u64::from(one) < other_end && u64::from(other_one) < end
-        };
+        let meet = |one, other_one| in_both((one, self.count), (other_one, other.count));
         meet(self.inside, other.inside) || meet(self.outside, other.outside)
     }
 
@@ -103,6 +99,12 @@ impl Range {
     pub(crate) fn holds_outside(&self, id: u32) -> bool {
         id >= self.outside && id - self.outside < self.count
     }
+}
+
+/// Whether an id is in both of what begins with a first one and has so many.
+pub(crate) fn in_both(one: (u32, u32), other: (u32, u32)) -> bool {
+    let end = |(first, count): (u32, u32)| u64::from(first) + u64::from(count);
+    u64::from(one.0) < end(other) && u64::from(other.0) < end(one)
 }
 
 impl FromStr for Range {

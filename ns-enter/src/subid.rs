@@ -5,7 +5,7 @@ use std::{fs, io::ErrorKind, path::Path, process::Command};
 use chain::{Doing, Error, Result};
 use nix::unistd::Pid;
 
-use crate::idmap::Range;
+use crate::idmap::{Range, in_both};
 
 /// Which of the two kinds of ids.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -30,11 +30,7 @@ impl Ids {
             Self::Users => "/etc/subuid",
             Self::Groups => "/etc/subgid",
         };
-        let bytes = match fs::read(file) {
-            Err(error) if error.kind() == ErrorKind::NotFound => Vec::new(),
-            read => read.doing(|| format!("read {file}"))?,
-        };
-        let text = String::from_utf8_lossy(&bytes);
+        let text = read(file)?;
         let name = user_name(uid);
         let given = given(&text, name.as_deref(), uid);
         if given.is_empty() {
@@ -83,6 +79,114 @@ pub fn user_name(uid: u32) -> Option<String> {
     })
 }
 
+/// So many ids that are nobody's, for a box of root's: of those that /etc/subuid and /etc/subgid both give to root and to
+/// nobody else, and that no user and no group has; `None` if /etc/subuid has no line for root.
+pub fn spare_range(count: u32) -> Result<Option<Range>> {
+    let users = lines_of("/etc/subuid")?;
+    if !users.iter().any(Line::is_roots) {
+        return Ok(None);
+    }
+    let groups = lines_of("/etc/subgid")?;
+    let common = common(&users, &groups, count);
+    let Some(first) = common.first() else {
+        let why = format!("they do not give root the same {count} ids, though the first has a line for root");
+        return Err(Error::new("/etc/subuid, /etc/subgid", why));
+    };
+    let taken: Vec<_> = ["/etc/passwd", "/etc/group"].into_iter().map(ids_of).collect::<Result<_>>()?;
+    let is_spare = |outside: &u32| {
+        let range = Range { inside: 0, outside: *outside, count };
+        let is_given = users.iter().chain(&groups).any(|line| !line.is_roots() && line.meets(range));
+        *outside != 0 && !is_given && !taken.iter().flatten().any(|id| range.holds_outside(*id))
+    };
+    let Some(outside) = common.iter().copied().find(is_spare) else {
+        let why = format!(
+            "the {count} ids from {first} on, which it gives to root, are another user's or group's too"
+        );
+        return Err(Error::new("/etc/subuid", why));
+    };
+    Ok(Some(Range { inside: 0, outside, count }))
+}
+
+/// Ids that a file gives to a user.
+#[derive(Debug)]
+struct Line {
+    user: String,
+    first: u32,
+    count: u32,
+}
+
+impl Line {
+    fn is_roots(&self) -> bool {
+        is_root(&self.user)
+    }
+
+    fn meets(&self, range: Range) -> bool {
+        in_both((self.first, self.count), (range.outside, range.count))
+    }
+}
+
+fn is_root(user: &str) -> bool {
+    user == "root" || user == "0"
+}
+
+fn lines_of(file: &str) -> Result<Vec<Line>> {
+    parse(&read(file)?).map_err(|(at, why)| Error::new(format!("{file}: line {at}"), why))
+}
+
+/// The lines that give ids. One of root's that says nothing else is an error, with its number: what was meant is not
+/// known; one of others' is theirs to see.
+fn parse(text: &str) -> Result<Vec<Line>, (usize, &'static str)> {
+    let mut lines = Vec::new();
+    for (at, line) in text.lines().enumerate() {
+        let (user, ids) = line.split_once(':').unwrap_or((line, ""));
+        let ids = ids.trim_end().split_once(':').and_then(|(first, count)| {
+            let (first, count): (u32, u32) = (first.parse().ok()?, count.parse().ok()?);
+            (count > 0 && first.checked_add(count).is_some()).then_some((first, count))
+        });
+        match ids {
+            Some((first, count)) => lines.push(Line { user: user.to_owned(), first, count }),
+            None if is_root(user.trim()) => return Err((at + 1, "it is not of the form root:FIRST:COUNT")),
+            None => {}
+        }
+    }
+    Ok(lines)
+}
+
+/// Where so many ids begin that are in one range of root's in both.
+fn common(users: &[Line], groups: &[Line], count: u32) -> Vec<u32> {
+    let roots = |lines: &'_ [Line]| -> Vec<(u32, u32)> {
+        let roots = lines.iter().filter(|line| line.is_roots());
+        roots.map(|line| (line.first, line.first + line.count)).collect()
+    };
+    let groups = roots(groups);
+    let both = |(first, end): (u32, u32)| {
+        let first_of_both = groups.iter().map(move |(other, other_end)| {
+            let first = first.max(*other);
+            (end.min(*other_end).saturating_sub(first) >= count).then_some(first)
+        });
+        first_of_both.flatten().collect::<Vec<_>>()
+    };
+    roots(users).into_iter().flat_map(both).collect()
+}
+
+/// The ids of those that a file such as passwd(5) or group(5) names.
+fn ids_of(file: &str) -> Result<Vec<u32>> {
+    Ok(ids(&read(file)?))
+}
+
+fn ids(text: &str) -> Vec<u32> {
+    text.lines().filter_map(|line| line.split(':').nth(2)?.parse().ok()).collect()
+}
+
+/// The text of a file, which may be missing.
+fn read(file: &str) -> Result<String> {
+    let bytes = match fs::read(file) {
+        Err(error) if error.kind() == ErrorKind::NotFound => Vec::new(),
+        read => read.doing(|| format!("read {file}"))?,
+    };
+    Ok(String::from_utf8_lossy(&bytes).into_owned())
+}
+
 /// First id and count of each line that is this user's, by name or by number.
 fn given(text: &str, name: Option<&str>, uid: u32) -> Vec<(u32, u32)> {
     let line = |line: &str| {
@@ -128,11 +232,51 @@ mod tests {
         assert_eq!(shown, ["0:1000:1", "1:100000:65536", "65537:300000:10"]);
     }
 
+    #[test]
+    fn ids_are_roots_as_users_and_as_groups() {
+        let starts = |users: &str, groups: &str| {
+            common(&parse(users).expect("users"), &parse(groups).expect("groups"), 65536)
+        };
+        assert_eq!(starts("root:100000:65536", "root:100000:65536"), [100_000]);
+        assert_eq!(starts("root:7:10\n0:200000:1048576", "# ids\nroot:100000:1048576\n"), [200_000]);
+        assert_eq!(starts("root:100000:1000000", "root:200000:65536\nroot:300000:65536"), [200_000, 300_000]);
+        for (users, groups) in [
+            ("root:100000:65535", "root:100000:65536"),
+            ("root:100000:65536", "root:100001:65536"),
+            ("root:100000:65536", "ann:100000:65536"),
+            ("root:100000:65536", ""),
+        ] {
+            assert!(starts(users, groups).is_empty(), "{users} {groups}");
+        }
+    }
+
+    #[test]
+    fn a_line_of_roots_that_gives_nothing_is_an_error() {
+        for line in
+            ["root", "root:", "root:1", "root:1:0", "root:a:1", "root:1:2:3", "0:4294967295:2", " root :1:"]
+        {
+            let at = parse(&format!("ann:1:1\n{line}\nann:2")).map(drop).map_err(|(at, _)| at);
+            assert_eq!(at, Err(2), "{line}");
+        }
+        assert_eq!(parse("ann:1\nrooty:\n\n#root:1\n").expect("others'").len(), 0);
+    }
+
+    #[test]
+    fn a_range_meets_what_has_an_id_of_it() {
+        let line = Line { user: "ann".into(), first: 100, count: 10 };
+        let meets = |outside, count| line.meets(Range { inside: 0, outside, count });
+        assert!(meets(100, 1) && meets(109, 5) && meets(90, 11) && meets(0, u32::MAX));
+        assert!(!meets(110, 5) && !meets(90, 10));
+    }
+
     proptest! {
         #[test]
         fn no_input_panics(text in "\\PC*", line in "[0-9:\n]{0,60}") {
             let _ = given(&text, Some("a"), 0);
             lined_up(0, &given(&line, None, 1));
+            let all = parse(&text).and_then(|text| Ok((text, parse(&line)?)));
+            let _ = all.map(|(text, line)| common(&text, &line, 2));
+            ids(&text);
         }
     }
 }

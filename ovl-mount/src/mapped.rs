@@ -9,7 +9,12 @@ use std::{
     path::Path,
 };
 
-use chain::{Doing, Error, IdMap, Result, map_owners, mount::copy_below};
+use chain::{
+    Doing, Error, IdMap, Remedy, Result,
+    mount::{Attributes, copy_below},
+    owners_mapped,
+};
+use nix::errno::Errno;
 use rustix::fs::{AtFlags, Gid, Uid, chownat, fstat};
 
 /// A map of owners.
@@ -23,7 +28,9 @@ pub(crate) struct Owners<'a> {
 impl Owners<'_> {
     /// Maps a mount that is attached nowhere.
     pub(crate) fn map(self, mount: impl AsFd, shown: &str) -> Result<()> {
-        map_owners(mount, self.namespace, false, shown)
+        let wanted = Attributes { id_map: Some(self.namespace), ..Attributes::default() };
+        owners_mapped(wanted.apply(mount, false), shown)
+            .remedy(Errno::EINVAL, "copy it to one that does, or use box-run --allow-host-root")
     }
 
     /// A mapped copy of the mount that the directory is on, from that directory on.

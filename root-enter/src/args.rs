@@ -54,7 +54,7 @@ mod tests {
     use clap::ValueEnum;
     use proptest::{collection, option, prelude::*};
 
-    use crate::{Bind, Content, Dir, Entry, From, Symlink, Text, Tmpfs};
+    use crate::{Bind, Content, Dir, Entry, From, Owners, Symlink, Text, Tmpfs};
     use chain::IdMap;
 
     fn place() -> impl Strategy<Value = PathBuf> {
@@ -74,7 +74,8 @@ mod tests {
         ];
         let line = (0_u32..1000, 0_u32..1000, 1_u32..9)
             .prop_map(|(inside, outside, count)| [inside, outside, count]);
-        let map = option::of(collection::vec(line, 1..3).prop_map(IdMap));
+        let map = collection::vec(line, 1..3).prop_map(|lines| Owners::Map(IdMap(lines)));
+        let map = option::of(prop_oneof![map, Just(Owners::Box)]);
         (from, place(), 0_u32..16, any::<[bool; 3]>(), map).prop_map(
             |(from, to, set, [suid, dev, recursive], id_map)| {
                 let set = MountAttrFlags::from_bits_truncate(set);

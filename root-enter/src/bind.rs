@@ -25,7 +25,16 @@ pub struct Bind {
     /// What is mounted below it is seen too.
     pub recursive: bool,
     /// Owners are shown as others.
-    pub id_map: Option<IdMap>,
+    pub id_map: Option<Owners>,
+}
+
+/// As whom owners are shown.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Owners {
+    /// By this map.
+    Map(IdMap),
+    /// As whom they are outside: by the map that the box has, of which box-run knows.
+    Box,
 }
 
 /// Where a bind comes from.
@@ -52,7 +61,9 @@ const LOSES: [(&str, MountAttrFlags); 2] =
     [("suid", MountAttrFlags::MOUNT_ATTR_NOSUID), ("dev", MountAttrFlags::MOUNT_ATTR_NODEV)];
 
 /// How an id map is written.
-const ID_MAP: &str = "write INSIDE-OUTSIDE-COUNT[+...], such as idmap=0-1000-1";
+const ID_MAP: &str = "write INSIDE-OUTSIDE-COUNT[+...], such as idmap=0-1000-1; box-run takes idmap=box too";
+/// That of the box, in its place.
+const BOX: &str = "box";
 
 impl Bind {
     /// A bind as it is without options.
@@ -113,7 +124,8 @@ impl Bind {
             ("rec", None, ..) => self.recursive = true,
             ("norec", None, ..) => self.recursive = false,
             ("idmap", Some(map), ..) => {
-                self.id_map = Some(map.parse().map_err(|_| parts.bad("not an id map", ID_MAP))?);
+                let typed = || map.parse().map_err(|_| parts.bad("not an id map", ID_MAP));
+                self.id_map = Some(if map == BOX { Owners::Box } else { Owners::Map(typed()?) });
             }
             (_, None, Some(flag), _) => self.set |= flag,
             (_, None, _, Some(flag)) => self.clear |= flag,
@@ -145,7 +157,10 @@ impl Bind {
         let lost = LOSES.iter().filter(|(_, flag)| self.clear.contains(*flag));
         let mut options: Vec<_> = gained.chain(lost).map(|(name, _)| (*name).to_owned()).collect();
         options.extend((!self.recursive).then(|| "norec".to_owned()));
-        options.extend(self.id_map.as_ref().map(|map| format!("idmap={map}")));
+        options.extend(self.id_map.as_ref().map(|owners| match owners {
+            Owners::Map(map) => format!("idmap={map}"),
+            Owners::Box => format!("idmap={BOX}"),
+        }));
         options
     }
 }

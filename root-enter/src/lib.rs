@@ -28,7 +28,7 @@ mod steps;
 mod sysfs;
 
 pub use args::Args;
-pub use bind::{Bind, From};
+pub use bind::{Bind, From, Owners};
 pub use details::Details;
 pub use entries::Entries;
 pub use entry::{Content, Dir, Entry, Symlink, Text, Tmpfs};
@@ -59,8 +59,16 @@ pub struct RootEnter {
     details: Details,
     propagation: Propagation,
     items: Vec<Item>,
-    /// Owners are mapped before the user namespace is made.
-    maps_outside: bool,
+    /// What is bound is looked up before the user namespace is made: all of it, or what is mapped alone.
+    outside: Outside,
+}
+
+/// What is looked up before a user namespace is made.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Outside {
+    Nothing,
+    Mapped,
+    All,
 }
 
 impl RootEnter {
@@ -68,7 +76,7 @@ impl RootEnter {
     pub fn new(root: PathBuf, entries: Entries) -> Self {
         let details = Details::default();
         let propagation = Propagation::Private;
-        Self { root, entries, details, propagation, items: Vec::new(), maps_outside: false }
+        Self { root, entries, details, propagation, items: Vec::new(), outside: Outside::Nothing }
     }
 
     /// The same with these details.
@@ -82,6 +90,13 @@ impl RootEnter {
     #[must_use]
     pub fn with_propagation(self, propagation: Propagation) -> Self {
         Self { propagation, ..self }
+    }
+
+    /// The same, but what is bound is looked up by the caller, before a user namespace is made in which the caller is
+    /// nobody.
+    #[must_use]
+    pub fn with_binds_from_outside(self) -> Self {
+        Self { outside: Outside::All, ..self }
     }
 
     /// What goes into the new root: what every root gets, then what was asked for.
@@ -139,9 +154,15 @@ impl Link for RootEnter {
         }
         let prepare = |entry| Item::prepare(entry, &self.details, launch);
         self.items = entries.into_iter().map(prepare).collect::<Result<_>>()?;
-        self.maps_outside = launch.namespaces.contains(CloneFlags::CLONE_NEWUSER)
-            && self.sources().any(|(bind, _)| bind.id_map.is_some());
-        if self.maps_outside || self.sources().any(|(bind, _)| matches!(bind.from, From::Fd(_))) {
+        let is_mapped = |(bind, _): (&Bind, &mut source::Source)| bind.id_map.is_some();
+        if self.outside == Outside::Nothing
+            && launch.namespaces.contains(CloneFlags::CLONE_NEWUSER)
+            && self.sources().any(is_mapped)
+        {
+            self.outside = Outside::Mapped;
+        }
+        let looks_outside = self.outside != Outside::Nothing && self.sources().next().is_some();
+        if looks_outside || self.sources().any(|(bind, _)| matches!(bind.from, From::Fd(_))) {
             launch.act_before_birth();
         }
         let doing = || format!("root {}", self.root.display());
@@ -156,10 +177,14 @@ impl Link for RootEnter {
     }
 
     fn before_birth(&mut self) -> Result<()> {
-        let (common, propagation, maps) = (self.details.attributes(), self.propagation, self.maps_outside);
+        let (common, propagation, outside) = (self.details.attributes(), self.propagation, self.outside);
         self.sources().try_for_each(|(bind, source)| {
             source.copy_given(bind)?;
-            if maps { source.copy_mapped(bind, common, propagation) } else { Ok(()) }
+            match outside {
+                Outside::Nothing => Ok(()),
+                Outside::Mapped if bind.id_map.is_none() => Ok(()),
+                Outside::Mapped | Outside::All => source.copy_as(bind, common, propagation),
+            }
         })
     }
 

@@ -9,13 +9,13 @@ use std::{
 };
 
 use chain::{
-    Doing, Error, IdMap, Propagation, Remedy, Result,
+    Doing, Error, Propagation, Remedy, Result,
     mount::{Attributes, MountAttrFlags, copy_below, copy_tree, is_mount_root, open_real},
     owners_mapped, take_fd,
 };
 use nix::errno::Errno;
 
-use crate::bind::{Bind, From};
+use crate::bind::{Bind, From, Owners};
 
 /// What is kept of a bind until it is put in place.
 #[derive(Debug)]
@@ -48,7 +48,14 @@ impl Source {
             return Err(Error::new(doing(), "it is a device, and devices do not work in binds")
                 .hint("allow it with the option dev, as in /dev/kmsg:/dev/kmsg:dev"));
         }
-        let id_map = bind.id_map.as_ref().map(IdMap::namespace);
+        let id_map = match &bind.id_map {
+            Some(Owners::Map(map)) => Some(map.namespace()),
+            Some(Owners::Box) => {
+                return Err(Error::new(doing(), "idmap=box is for box-run, which has a map")
+                    .hint("write it, as in idmap=0-100000-65536"));
+            }
+            None => None,
+        };
         let id_map = id_map.transpose().map_err(|error| error.within(&doing()))?;
         Ok(Self { given, id_map, tree: None, is_ready: false })
     }
@@ -65,21 +72,6 @@ impl Source {
         Ok(())
     }
 
-    /// The same of a path, and maps the owners of either: where a user namespace is about to be made, of which no process
-    /// may map what is mounted outside, and may not even reach it where a directory above is not for all.
-    pub(crate) fn copy_mapped(
-        &mut self,
-        bind: &Bind,
-        common: MountAttrFlags,
-        how: Propagation,
-    ) -> Result<()> {
-        if self.id_map.is_none() {
-            return Ok(());
-        }
-        // A copy hangs together with the original, and that is outside.
-        self.copy_as(bind, common, how)
-    }
-
     /// Copies what a path leads to, and gives the copy its attributes: with all that is mounted below it,
     /// because a part alone would show what those mounts hide.
     pub(crate) fn copy(&mut self, bind: &Bind, common: MountAttrFlags, how: Propagation) -> Result<()> {
@@ -91,7 +83,15 @@ impl Source {
         self.copy_as(bind, common, if is_of_outside { how } else { Propagation::Unchanged })
     }
 
-    fn copy_as(&mut self, bind: &Bind, common: MountAttrFlags, propagation: Propagation) -> Result<()> {
+    /// The same, with this propagation: where a user namespace is about to be made, of which no process may map what is
+    /// mounted outside, nor reach it where a directory above is not for all, it is done before. As such a copy hangs
+    /// together with the original, it must not be left as it is.
+    pub(crate) fn copy_as(
+        &mut self,
+        bind: &Bind,
+        common: MountAttrFlags,
+        propagation: Propagation,
+    ) -> Result<()> {
         match &bind.from {
             From::Path(path) => self.tree = Some(copy_tree(path, bind.recursive)?),
             From::Real(path) => self.tree = Some(copy_open(&open_real(path)?, bind)?),

@@ -142,6 +142,10 @@ fn an_id_map_that_cannot_be_is_told() {
     run.stderr(
         "root-enter: bind /proc: Invalid argument (its filesystem, or that of a mount below it, takes no id map)\n",
     );
+    let run = scene.script("root-enter --bind data:/data:idmap=box root -- true").assert().code(125);
+    run.stderr(
+        "root-enter: bind data: idmap=box is for box-run, which has a map; write it, as in idmap=0-100000-65536\n",
+    );
 }
 
 #[test]

@@ -109,6 +109,14 @@ impl Scene {
         root
     }
 
+    /// What stands before a command that is to find these lines in /etc/subuid and /etc/subgid, which stay as they are.
+    pub fn subids(&self, users: &str, groups: &str) -> &'static str {
+        let bind =
+            "mount --bind ids/users /etc/subuid && mount --bind ids/groups /etc/subgid && exec \"$@\"\n";
+        self.tree("ids", &[("users", users), ("groups", groups), ("run", bind)]);
+        "unshare --mount sh ids/run"
+    }
+
     /// One of the workspace's programs, with the others on its PATH.
     pub fn tool(&self, name: &str) -> Command {
         self.prepare(process::Command::new(bin_dir().join(name)))
