@@ -14,8 +14,8 @@ use crate::root::NewRoot;
 /// /proc (net_core_table in net/core/sysctl_net_core.c). Nothing else tells: the number and the cookie of that
 /// namespace differ from kernel to kernel, and process 1 may be in the same namespace or in another.
 const FIRST: &str = "/proc/sys/net/core/netdev_budget";
-/// Each network namespace has this one.
-const ANY: &str = "/proc/sys/net/core/somaxconn";
+/// Each network namespace has some, though that of another user namespace has none of the former (Linux 6.1).
+const ANY: &str = "/proc/sys/net";
 
 /// Fails if the network is the machine's, whose devices would be shown.
 pub(crate) fn check(launch: &Launch) -> Result<()> {

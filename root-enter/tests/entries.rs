@@ -184,6 +184,7 @@ fn sysfs_shows_the_boxs_own_network_or_is_refused() {
     for tools in [
         "ns-enter net -- root-enter --sysfs /sys root",
         "ns-enter net,pid,mnt -- root-enter --sysfs /sys root",
+        "ns-enter user,net,pid,mnt -- root-enter --sysfs /sys root",
     ] {
         scene
             .script(&format!("{tools} -- sh -c \"$0\" \"$@\""))
