@@ -244,7 +244,7 @@ impl Args {
                 "--allow-env: the command gets the caller's environment, and what is secret in it",
             ),
             (
-                allow.allow_host_root,
+                allow.allow_host_root && crate::privileges::is_root_outside(),
                 "--allow-host-root: root in the box is the machine's, and so is what it makes and gets hold of",
             ),
             (

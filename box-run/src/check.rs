@@ -173,10 +173,11 @@ fn root_of_boxes() -> Line {
         Ok(None) => (false, "/etc/subuid has no line for root, so it is the machine's root".into()),
         Err(error) => (false, error.to_string()),
     };
-    let remedy = (!has).then(|| {
-        let (first, last) = (100_000, 100_000 + owner::IDS - 1);
+    let give = |first: u32| {
+        let last = first + (owner::IDS - 1);
         format!("usermod --add-subuids {first}-{last} --add-subgids {first}-{last} root")
-    });
+    };
+    let remedy = (!has).then(|| ns_enter::range_to_give(owner::IDS).ok().flatten().map(give)).flatten();
     Line { what: "root of boxes", has, detail, remedy }
 }
 

@@ -7,24 +7,31 @@ use chain::{Error, IdMap, Result};
 use ns_enter::{Kind, Map, Namespaces, Range, spare_range};
 use root_enter::{Bind, Details, Entries, Entry, From, Owners, RootEnter, Tmpfs};
 
-use crate::{Args, place, privileges::is_admin_of_machine};
+use crate::{
+    Args, place,
+    privileges::{is_admin_of_machine, is_root_outside, names_user_namespace},
+};
 
 /// How many ids a box has: as many as distributions use, with nobody, 65534.
 pub(crate) const IDS: u32 = 65536;
-const OTHERWISE: &str = "root:100000:65536 in both is usual; --allow-host-root goes on without";
+const OTHERWISE: &str = "--check has a line that can be; --allow-host-root goes on without";
 
 /// The namespaces with that of users, if root in the box is to be somebody else outside, and as whom owners are shown then.
 pub(crate) fn map(args: &Args, wanted: Namespaces, is_host: bool) -> Result<(Namespaces, Option<IdMap>)> {
-    let is_named = wanted.all.is_some() || wanted.wanted.iter().any(|(kind, _)| *kind == Kind::User);
+    let is_named = names_user_namespace(args);
     let owners = match &args.layers.idmap {
         Some(map) => {
             check_typed(map, is_host, is_named)?;
             map.clone()
         }
-        None if is_host || is_named || args.allow.allow_host_root || !is_admin_of_machine() => {
+        None if is_host || is_named || args.allow.allow_host_root || !is_root_outside() => {
             return Ok((wanted, None));
         }
         None => match ids().map_err(|error| error.hint(OTHERWISE))? {
+            Some(_) if !is_admin_of_machine() => {
+                let why = "only who has CAP_SYS_ADMIN maps it to the ids that /etc/subuid has for it";
+                return Err(Error::new("root of the box", why).hint("--allow-host-root goes on without"));
+            }
             Some(Range { inside, outside, count }) => IdMap(vec![[inside, outside, count]]),
             None => return Ok((wanted, None)),
         },
@@ -34,7 +41,7 @@ pub(crate) fn map(args: &Args, wanted: Namespaces, is_host: bool) -> Result<(Nam
             "--gid-map, --owner",
             format!("users and groups of the box are mapped {owners}"),
         )
-        .hint("name the whole map with --ns user=, or add --allow-host-root"));
+        .hint("name the whole map with --ns user="));
     }
     let ranges = owners.0.iter().map(|[inside, outside, count]| format!("{inside}:{outside}:{count}"));
     let ranges = ranges.collect::<Vec<_>>().join("+");

@@ -66,14 +66,24 @@ pub(crate) fn of(args: &Args, is_host: bool, by_namespace: Option<&str>) -> Resu
 
 /// Root with all rights in the first user namespace, for whom the box makes and joins no other.
 fn is_root_of_machine(args: &Args) -> bool {
+    is_admin_of_machine() && !names_user_namespace(args)
+}
+
+/// Whether a user namespace is typed.
+pub(crate) fn names_user_namespace(args: &Args) -> bool {
     let is_other =
         |ns: &Namespaces| ns.all.is_some() || ns.wanted.iter().any(|(kind, _)| *kind == Kind::User);
-    is_admin_of_machine() && !args.namespaces.ns.as_ref().is_some_and(is_other)
+    args.namespaces.ns.as_ref().is_some_and(is_other)
 }
 
 /// Root with all rights in the first user namespace.
 pub(crate) fn is_admin_of_machine() -> bool {
-    geteuid().is_root() && priv_drop::is_admin() && !chain::in_user_namespace()
+    is_root_outside() && priv_drop::is_admin()
+}
+
+/// Root in the first user namespace.
+pub(crate) fn is_root_outside() -> bool {
+    geteuid().is_root() && !chain::in_user_namespace()
 }
 
 fn environment(args: &Args, is_host: bool, stays_root: bool, settings: &mut Settings) -> Result<()> {

@@ -3,7 +3,7 @@
 
 use std::{
     fs,
-    os::unix::fs::{PermissionsExt, symlink},
+    os::unix::fs::{PermissionsExt, chown, symlink},
     path::Path,
 };
 
@@ -226,7 +226,7 @@ fn a_file_of_a_group_of_the_callers_is_not_read() {
     let scene = Scene::new();
     scene.tree(".", &[("file", "worked\n")]);
     // Nobody is the owner, and root in the box keeps no right to read what is another's.
-    std::os::unix::fs::chown(scene.path("file"), Some(7), Some(54_322)).expect("chown");
+    chown(scene.path("file"), Some(7), Some(54_322)).expect("chown");
     fs::set_permissions(scene.path("file"), fs::Permissions::from_mode(0o040)).expect("chmod");
     let run = |options: &str| {
         said(&scene, &format!("setpriv --groups 54322 {HOST} --caps none {options} -- cat file 2>/dev/null"))
@@ -329,19 +329,19 @@ fn a_setuid_program_of_root_in_the_box_is_not_one_of_the_machines() {
     let scene = Scene::new();
     scene.rootfs("root");
     let attack = "cat /id >/program; busybox chmod 4755 /program";
-    let run = |options: &str| {
+    let run = |owner: u32, options: &str| {
         for dir in ["upper", "upper.work"] {
             let _ = fs::remove_dir_all(scene.path(dir));
         }
-        scene.tree("upper", &[]);
+        chown(scene.tree("upper", &[]), Some(owner), Some(owner)).expect("chown");
         let ids = scene.subids(LINE, LINE);
         let box_run = format!("{ids} box-run --root root --upper upper --ro-bind /usr/bin/id:/id {options}");
         scene.script(&format!("{box_run} -- sh -c '{attack}'")).assert().success().stderr("");
         let output = scene.script_as_user("upper/program -u").output().expect("id");
         String::from_utf8(output.stdout).expect("UTF-8")
     };
-    assert_eq!(run("--allow-host-root"), "0\n");
-    assert_eq!(run(""), "100000\n");
+    assert_eq!(run(0, "--allow-host-root"), "0\n");
+    assert_eq!(run(100_000, ""), "100000\n");
 }
 
 #[test]

@@ -12,6 +12,11 @@ fn with_ids(scene: &Scene, users: &str, groups: &str, script: &str) -> String {
     format!("with_ids() {{ {} \"$@\"; }}; {script}", scene.subids(users, groups))
 }
 
+/// An upper directory of the box's root.
+fn upper(scene: &Scene) {
+    std::os::unix::fs::chown(scene.tree("upper", &[]), Some(100_000), Some(100_000)).expect("chown");
+}
+
 /// The user and the group to whom a file belongs.
 fn owner(scene: &Scene, file: &str) -> (u32, u32) {
     let found = fs::symlink_metadata(scene.path(file)).expect(file);
@@ -28,7 +33,7 @@ fn roots_box_has_ids_that_are_nobodys_and_sees_the_owners_that_its_root_has() {
         "cat /proc/self/uid_map /proc/self/gid_map; id -u; busybox stat -c \"%u:%g %n\" / /bin /of-1000";
     for changes in ["", "--tmp", "--lower lower", "--lower lower --tmp=4M", "--upper upper"] {
         scene.tree("lower", &[]);
-        scene.tree("upper", &[]);
+        upper(&scene);
         let script = format!("with_ids box-run --root root {changes} -- sh -c '{look}' | tr -s ' '");
         let map = " 0 100000 65536\n";
         scene
@@ -75,7 +80,7 @@ fn what_the_box_makes_belongs_outside_to_whom_it_is_there() {
     fs::create_dir(root.join("dir")).expect("mkdir");
     fs::write(root.join("dir/old"), "old\n").expect("write");
     fs::write(root.join("file"), "1\n").expect("write");
-    scene.tree("upper", &[]);
+    upper(&scene);
     let change = "echo 2 >>/file; echo new >/new; busybox chown 7:8 /new; busybox rm -r /dir; mkdir /dir; busybox chmod 4755 /file";
     let seen = "cat /file; ls /dir; busybox stat -c %u:%g / /file /new /dir";
     let options = "--root root --upper upper";
@@ -101,7 +106,7 @@ fn changes_of_a_box_that_was_the_machines_root_are_for_such_a_box_alone() {
         "box-run --allow-host-root {options} -- sh -c 'echo new >/new' && with_ids box-run {options} -- true; echo $?; \
          with_ids box-run --allow-host-root {options} -- cat /new"
     );
-    let why = "it belongs to 0:0, which the map 0-100000-65536 shows as nobody; name an empty one for changes of this map, \
+    let why = "it belongs to 0:0, which the map 0-100000-65536 shows as nobody; if it is empty, chown 100000:100000 it, \
                or use box-run --allow-host-root";
     scene
         .script(&with_ids(&scene, LINE, LINE, &script))
@@ -172,6 +177,53 @@ fn a_root_whose_owners_cannot_be_mapped_is_an_error_that_says_how_to_go_on() {
 }
 
 #[test]
+fn a_root_that_would_be_nobodys_in_the_box_is_an_error() {
+    let scene = Scene::new();
+    let root = scene.rootfs("root");
+    std::os::unix::fs::chown(root, Some(100_000), Some(100_000)).expect("chown");
+    let why = "it belongs to 100000:100000, whom the map 0-100000-65536 shows as nobody; give it the owners that it is to have \
+               inside, or use box-run --allow-host-root";
+    scene
+        .script(&with_ids(&scene, LINE, LINE, "with_ids box-run --root root --tmp -- true"))
+        .assert()
+        .code(125)
+        .stderr(format!("box-run: ovl-mount: lower layer root: {why}\n"));
+}
+
+#[test]
+fn root_that_may_not_map_owners_has_no_box_in_which_it_is_the_machines_unless_that_is_allowed() {
+    let scene = Scene::new();
+    scene.rootfs("root");
+    let few = "with_ids setpriv --bounding-set -sys_admin box-run --root root";
+    let script =
+        format!("{few} -- echo ran; echo $?; {few} --allow-host-root -- cat /proc/self/uid_map | tr -s ' '");
+    scene
+        .script(&with_ids(&scene, LINE, LINE, &script))
+        .assert()
+        .success()
+        .stdout("125\n 0 0 1\n")
+        .stderr(
+            "box-run: root of the box: only who has CAP_SYS_ADMIN maps it to the ids that /etc/subuid has for it; \
+             --allow-host-root goes on without\n",
+        );
+}
+
+#[test]
+fn what_is_free_in_a_range_of_roots_is_taken_and_what_is_free_beside_others_is_proposed() {
+    let scene = Scene::new();
+    scene.rootfs("root");
+    let wide = "root:60000:300000\nann:100000:65536\n";
+    let look = "with_ids box-run --root root -- cat /proc/self/uid_map | tr -s ' '";
+    // nobody is among the first.
+    let free = " 0 165536 65536\n";
+    scene.script(&with_ids(&scene, wide, wide, look)).assert().success().stdout(free);
+    let others = "ann:100000:65536\n";
+    let script = "with_ids box-run --check --json | grep -o 'usermod [^\"]*root\"'";
+    let proposed = "usermod --add-subuids 165536-231071 --add-subgids 165536-231071 root\"\n";
+    scene.script(&with_ids(&scene, others, others, script)).assert().stdout(proposed);
+}
+
+#[test]
 fn without_a_line_for_root_or_if_it_is_allowed_root_is_the_machines() {
     let scene = Scene::new();
     scene.rootfs("root");
@@ -190,18 +242,22 @@ fn without_a_line_for_root_or_if_it_is_allowed_root_is_the_machines() {
 fn a_line_for_root_that_cannot_be_used_is_an_error() {
     let scene = Scene::new();
     scene.rootfs("root");
-    let hint = "root:100000:65536 in both is usual; --allow-host-root goes on without";
+    let hint = "--check has a line that can be; --allow-host-root goes on without";
     let common = "/etc/subuid, /etc/subgid: they do not give root the same 65536 ids, though the first has a line for root";
     let taken = "/etc/subuid: the 65536 ids from 100000 on, which it gives to root, are another user's or group's too";
     let both = "root:100000:65536\nann:165535:9\n";
+    let form = "it is not of the form USER:FIRST:COUNT, such as root:100000:65536";
     for (users, groups, why) in [
         (LINE, "", common),
         ("root:100000:9\n", LINE, common),
         ("0:1:65536\n", "0:1:65536\n", &taken.replace("100000", "1")),
         (both, LINE, taken),
         (LINE, both, taken),
-        ("ann:1:1\nroot:100000\n", LINE, "/etc/subuid: line 2: it is not of the form root:FIRST:COUNT"),
-        (LINE, "root:-1:65536\n", "/etc/subgid: line 1: it is not of the form root:FIRST:COUNT"),
+        ("ann:1:1\nroot:100000\n", LINE, &format!("/etc/subuid: line 2: {form}")),
+        (" root:100000:65536\n", LINE, &format!("/etc/subuid: line 1: {form}")),
+        (LINE, "root:-1:65536\n", &format!("/etc/subgid: line 1: {form}")),
+        // newuidmap(1) takes it.
+        ("root:100000:65536\nnobody:0x186a0:65536\n", LINE, &format!("/etc/subuid: line 2: {form}")),
     ] {
         scene
             .script(&with_ids(&scene, users, groups, "with_ids box-run --root root -- true"))

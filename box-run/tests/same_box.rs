@@ -49,8 +49,10 @@ fn both_ways_in(shell: &str, scene: &Scene, options: &str, command: &str) -> [Ou
         bash.args(words);
         let path = bash.get_envs().find_map(|(name, value)| (name == "PATH").then_some(value?.to_owned()));
         bash.env_clear().env("PATH", path.expect("PATH"));
-        let script = format!("unset _; rm -rf upper upper.work; mkdir upper; {way}; exit $?")
-            .replace("$options", options);
+        let script = format!(
+            "unset _; rm -rf upper upper.work; mkdir upper; chown 100000:100000 upper; {way}; exit $?"
+        )
+        .replace("$options", options);
         bash.args(["-c", &script, command]).output().expect("bash")
     })
 }

@@ -30,7 +30,7 @@ pub use kind::Kind;
 pub use namespaces::{HOSTNAME_MAX, Namespaces, Target, Want, hostname};
 pub use offsets::{Offset, Offsets};
 pub use pid_file::PidFile;
-pub use subid::{spare_range, user_name};
+pub use subid::{range_to_give, spare_range, user_name};
 
 use std::{ffi::OsString, path::Path};
 

@@ -88,17 +88,12 @@ pub fn spare_range(count: u32) -> Result<Option<Range>> {
     }
     let groups = lines_of("/etc/subgid")?;
     let common = common(&users, &groups, count);
-    let Some(first) = common.first() else {
+    let Some(first) = common.first().map(|range| range.first) else {
         let why = format!("they do not give root the same {count} ids, though the first has a line for root");
         return Err(Error::new("/etc/subuid, /etc/subgid", why));
     };
-    let taken: Vec<_> = ["/etc/passwd", "/etc/group"].into_iter().map(ids_of).collect::<Result<_>>()?;
-    let is_spare = |outside: &u32| {
-        let range = Range { inside: 0, outside: *outside, count };
-        let is_given = users.iter().chain(&groups).any(|line| !line.is_roots() && line.meets(range));
-        *outside != 0 && !is_given && !taken.iter().flatten().any(|id| range.holds_outside(*id))
-    };
-    let Some(outside) = common.iter().copied().find(is_spare) else {
+    let others = others(&users, &groups)?;
+    let Some(outside) = common.iter().find_map(|range| first_free(*range, &others, count)) else {
         let why = format!(
             "the {count} ids from {first} on, which it gives to root, are another user's or group's too"
         );
@@ -107,21 +102,55 @@ pub fn spare_range(count: u32) -> Result<Option<Range>> {
     Ok(Some(Range { inside: 0, outside, count }))
 }
 
+/// The first of so many ids that root could be given: they are nobody's, and /etc/subuid and /etc/subgid give them to no
+/// other. From 100000 on, as useradd(8) does it.
+pub fn range_to_give(count: u32) -> Result<Option<u32>> {
+    const FIRST: u32 = 100_000;
+    let others = others(&lines_of("/etc/subuid")?, &lines_of("/etc/subgid")?)?;
+    Ok(first_free(Part { first: FIRST, count: u32::MAX - FIRST }, &others, count))
+}
+
+/// What is not for root's boxes: ids that are given to others, and those of users and groups.
+fn others(users: &[Line], groups: &[Line]) -> Result<Vec<Part>> {
+    let mut others: Vec<_> =
+        users.iter().chain(groups).filter(|line| !line.is_roots()).map(|line| line.ids).collect();
+    for file in ["/etc/passwd", "/etc/group"] {
+        others.extend(ids(&read(file)?).into_iter().map(|first| Part { first, count: 1 }));
+    }
+    others.sort_unstable_by_key(|part| part.first);
+    Ok(others)
+}
+
+/// Where in a range so many ids begin that meet none of the others, which are in order.
+fn first_free(range: Part, others: &[Part], count: u32) -> Option<u32> {
+    // That of the machine's root is nobody's to give.
+    let mut first = range.first.max(1);
+    for other in others {
+        if in_both((first, count), (other.first, other.count)) {
+            first = other.first.checked_add(other.count)?;
+        }
+    }
+    let end = u64::from(range.first) + u64::from(range.count);
+    (u64::from(first) + u64::from(count) <= end).then_some(first)
+}
+
+/// Ids that follow each other.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+struct Part {
+    first: u32,
+    count: u32,
+}
+
 /// Ids that a file gives to a user.
 #[derive(Debug)]
 struct Line {
     user: String,
-    first: u32,
-    count: u32,
+    ids: Part,
 }
 
 impl Line {
     fn is_roots(&self) -> bool {
         is_root(&self.user)
-    }
-
-    fn meets(&self, range: Range) -> bool {
-        in_both((self.first, self.count), (range.outside, range.count))
     }
 }
 
@@ -133,47 +162,46 @@ fn lines_of(file: &str) -> Result<Vec<Line>> {
     parse(&read(file)?).map_err(|(at, why)| Error::new(format!("{file}: line {at}"), why))
 }
 
-/// The lines that give ids. One of root's that says nothing else is an error, with its number: what was meant is not
-/// known; one of others' is theirs to see.
+/// The lines that give ids. One that says nothing else is an error, with its number: what was meant is not known, and
+/// newuidmap(1) may read it as ids that are then two users'. Comments, and lines without two colons, give nothing.
 fn parse(text: &str) -> Result<Vec<Line>, (usize, &'static str)> {
     let mut lines = Vec::new();
     for (at, line) in text.lines().enumerate() {
         let (user, ids) = line.split_once(':').unwrap_or((line, ""));
+        let is_roots = is_root(user.trim_matches(|c: char| c.is_whitespace() || c == '\u{feff}'));
+        if !is_roots && (user.starts_with('#') || !ids.contains(':')) {
+            continue;
+        }
         let ids = ids.trim_end().split_once(':').and_then(|(first, count)| {
             let (first, count): (u32, u32) = (first.parse().ok()?, count.parse().ok()?);
-            (count > 0 && first.checked_add(count).is_some()).then_some((first, count))
+            (count > 0 && first.checked_add(count).is_some()).then_some(Part { first, count })
         });
         match ids {
-            Some((first, count)) => lines.push(Line { user: user.to_owned(), first, count }),
-            None if is_root(user.trim()) => return Err((at + 1, "it is not of the form root:FIRST:COUNT")),
-            None => {}
+            Some(ids) if is_roots == is_root(user) => lines.push(Line { user: user.to_owned(), ids }),
+            _ => return Err((at + 1, "it is not of the form USER:FIRST:COUNT, such as root:100000:65536")),
         }
     }
     Ok(lines)
 }
 
-/// Where so many ids begin that are in one range of root's in both.
-fn common(users: &[Line], groups: &[Line], count: u32) -> Vec<u32> {
-    let roots = |lines: &'_ [Line]| -> Vec<(u32, u32)> {
-        let roots = lines.iter().filter(|line| line.is_roots());
-        roots.map(|line| (line.first, line.first + line.count)).collect()
+/// The ranges of root's that are in both, and have so many ids.
+fn common(users: &[Line], groups: &[Line], count: u32) -> Vec<Part> {
+    let roots = |lines: &'_ [Line]| -> Vec<Part> {
+        lines.iter().filter(|line| line.is_roots()).map(|line| line.ids).collect()
     };
     let groups = roots(groups);
-    let both = |(first, end): (u32, u32)| {
-        let first_of_both = groups.iter().map(move |(other, other_end)| {
-            let first = first.max(*other);
-            (end.min(*other_end).saturating_sub(first) >= count).then_some(first)
+    let both = |users: Part| {
+        let parts = groups.iter().map(move |groups| {
+            let first = users.first.max(groups.first);
+            let end = (users.first + users.count).min(groups.first + groups.count);
+            Part { first, count: end.saturating_sub(first) }
         });
-        first_of_both.flatten().collect::<Vec<_>>()
+        parts.filter(|part| part.count >= count).collect::<Vec<_>>()
     };
     roots(users).into_iter().flat_map(both).collect()
 }
 
 /// The ids of those that a file such as passwd(5) or group(5) names.
-fn ids_of(file: &str) -> Result<Vec<u32>> {
-    Ok(ids(&read(file)?))
-}
-
 fn ids(text: &str) -> Vec<u32> {
     text.lines().filter_map(|line| line.split(':').nth(2)?.parse().ok()).collect()
 }
@@ -235,7 +263,8 @@ mod tests {
     #[test]
     fn ids_are_roots_as_users_and_as_groups() {
         let starts = |users: &str, groups: &str| {
-            common(&parse(users).expect("users"), &parse(groups).expect("groups"), 65536)
+            let common = common(&parse(users).expect("users"), &parse(groups).expect("groups"), 65536);
+            common.iter().map(|part| part.first).collect::<Vec<_>>()
         };
         assert_eq!(starts("root:100000:65536", "root:100000:65536"), [100_000]);
         assert_eq!(starts("root:7:10\n0:200000:1048576", "# ids\nroot:100000:1048576\n"), [200_000]);
@@ -251,22 +280,42 @@ mod tests {
     }
 
     #[test]
-    fn a_line_of_roots_that_gives_nothing_is_an_error() {
-        for line in
-            ["root", "root:", "root:1", "root:1:0", "root:a:1", "root:1:2:3", "0:4294967295:2", " root :1:"]
-        {
+    fn a_line_that_cannot_be_read_is_an_error() {
+        for line in [
+            "root",
+            "root:",
+            "root:1",
+            "root:1:0",
+            "root:a:1",
+            "root:1:2:3",
+            "0:4294967295:2",
+            " root :1:",
+            " root:1:1",
+            "root :1:1",
+            "root\t:1:1",
+            "\u{feff}root:1:1",
+            "bob:0x1:1",
+            "bob:1:4294967295",
+            "bob: 1:1",
+            "bob:1:1:",
+        ] {
             let at = parse(&format!("ann:1:1\n{line}\nann:2")).map(drop).map_err(|(at, _)| at);
             assert_eq!(at, Err(2), "{line}");
         }
-        assert_eq!(parse("ann:1\nrooty:\n\n#root:1\n").expect("others'").len(), 0);
+        assert_eq!(parse("ann:1\nrooty:\n\n#root:1\n#ann:x:y\n").expect("others'").len(), 0);
     }
 
     #[test]
-    fn a_range_meets_what_has_an_id_of_it() {
-        let line = Line { user: "ann".into(), first: 100, count: 10 };
-        let meets = |outside, count| line.meets(Range { inside: 0, outside, count });
-        assert!(meets(100, 1) && meets(109, 5) && meets(90, 11) && meets(0, u32::MAX));
-        assert!(!meets(110, 5) && !meets(90, 10));
+    fn what_is_free_is_found_also_in_the_middle_of_a_range() {
+        let others = [(0, 1), (1, 1000), (60_000, 10), (165_536, 65_536), (300_000, 1)];
+        let others = others.map(|(first, count)| Part { first, count });
+        let free = |first, count| first_free(Part { first, count }, &others, 65_536);
+        assert_eq!(free(100_000, 65_536), Some(100_000));
+        assert_eq!(free(60_000, 200_000), Some(60_010));
+        assert_eq!(free(0, u32::MAX), Some(60_010));
+        assert_eq!(free(110_000, 100_000), None);
+        assert_eq!(free(110_000, 300_000), Some(231_072));
+        assert_eq!(free(u32::MAX - 65_536, 65_536), Some(u32::MAX - 65_536));
     }
 
     proptest! {

@@ -99,16 +99,18 @@ impl OvlMount {
             check::options_of_bind(&self.layers)?;
         }
         check::all(&self.layers, &self.target)?;
-        self.given().map(drop)
+        self.check_owners()
     }
 
-    /// The upper directory, and to whom it will be given.
-    fn given(&self) -> Result<Option<(&Path, (u32, u32))>> {
-        let (Some(map), Changes::Upper { upper, .. }) = (&self.layers.owners, &self.layers.changes) else {
-            return Ok(None);
-        };
-        let dir = open_dir(upper).doing(|| format!("upper layer {}", upper.display()))?;
-        Ok(mapped::new_owner(map, dir, upper)?.map(|to| (upper.as_path(), to)))
+    /// Fails if those who make changes would not own the whole, by its directories, which must be there.
+    fn check_owners(&self) -> Result<()> {
+        let Some(map) = &self.layers.owners else { return Ok(()) };
+        let open = |dir: &Path, kind: &str| open_dir(dir).doing(|| format!("{kind} layer {}", dir.display()));
+        match (&self.layers.changes, self.layers.lower.first()) {
+            (Changes::Upper { upper, .. }, _) => mapped::check_upper(map, open(upper, "upper")?, upper),
+            (_, Some(lower)) if lower.is_dir() => mapped::check_lower(map, open(lower, "lower")?, lower),
+            _ => Ok(()),
+        }
     }
 
     fn mount(&self, until: Until) -> Result<()> {
@@ -156,9 +158,7 @@ impl OvlMount {
             self.target.display(),
             self.layers.changes
         );
-        let given = self.given().ok().flatten();
-        let give = given.map(|(dir, (user, group))| format!("give {} to {user}:{group}", dir.display()));
-        make.into_iter().chain(give).chain([mount])
+        make.into_iter().chain([mount])
     }
 }
 

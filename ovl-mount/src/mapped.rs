@@ -4,8 +4,7 @@
 //! namespace with this map leaves no file of root, nor a setuid program of root, outside of it.
 
 use std::{
-    fs,
-    os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd},
+    os::fd::{AsFd, BorrowedFd, OwnedFd},
     path::Path,
 };
 
@@ -15,7 +14,7 @@ use chain::{
     owners_mapped,
 };
 use nix::errno::Errno;
-use rustix::fs::{AtFlags, Gid, Uid, chownat, fstat};
+use rustix::fs::fstat;
 
 /// A map of owners.
 #[derive(Debug, Clone, Copy)]
@@ -31,6 +30,7 @@ impl Owners<'_> {
         let wanted = Attributes { id_map: Some(self.namespace), ..Attributes::default() };
         owners_mapped(wanted.apply(mount, false), shown)
             .remedy(Errno::EINVAL, "copy it to one that does, or use box-run --allow-host-root")
+            .remedy(Errno::EPERM, "use box-run --allow-host-root")
     }
 
     /// A mapped copy of the mount that the directory is on, from that directory on.
@@ -39,55 +39,37 @@ impl Owners<'_> {
         self.map(&copy, shown)?;
         Ok(copy)
     }
-
-    /// Gives an empty upper directory to the one as whom its owner is shown, unless it is of such a one already.
-    pub(crate) fn give(self, upper: &OwnedFd, path: &Path) -> Result<Option<Given>> {
-        let doing = || shown(path);
-        let found = fstat(upper).doing(doing)?;
-        let Some(to) = new_owner(self.map, upper, path)? else { return Ok(None) };
-        let given = Given { dir: upper.try_clone().doing(doing)?, was: (found.st_uid, found.st_gid) };
-        chown(upper, to).doing(|| format!("give {} to {}:{}", path.display(), to.0, to.1))?;
-        Ok(Some(given))
-    }
 }
 
-/// To whom an upper directory must be given before it has changes of this map, if not to nobody: whose it is must be
-/// seen by those who make them.
-pub(crate) fn new_owner(map: &IdMap, upper: impl AsFd, path: &Path) -> Result<Option<(u32, u32)>> {
-    let doing = || shown(path);
-    let found = fstat(&upper).doing(doing)?;
+/// Fails unless an upper directory is of one as whom owners are shown: whose it is must be seen by those who make changes.
+pub(crate) fn check_upper(map: &IdMap, upper: impl AsFd, path: &Path) -> Result<()> {
+    let shown = format!("upper layer {}", path.display());
+    let found = fstat(&upper).doing(|| shown.clone())?;
     let (user, group) = (found.st_uid, found.st_gid);
     if map.shows_as(user) && map.shows_as(group) {
-        return Ok(None);
+        return Ok(());
     }
-    let inside = format!("/proc/self/fd/{}", upper.as_fd().as_raw_fd());
-    let is_empty = fs::read_dir(inside).doing(doing)?.next().is_none();
-    let to = map.shown(user).zip(map.shown(group)).filter(|_| is_empty);
-    to.map(Some).ok_or_else(|| {
-        let why = format!("it belongs to {user}:{group}, which the map {map} shows as nobody");
-        let hint = "name an empty one for changes of this map, or use box-run --allow-host-root";
-        Error::new(doing(), why).hint(hint)
-    })
+    let hint = match map.shown(user).zip(map.shown(group)) {
+        // The caller's to do: what is in it now would be nobody's.
+        Some((user, group)) => format!("if it is empty, chown {user}:{group} it, or use {UNMAPPED}"),
+        None => format!("name one of the map's, or use {UNMAPPED}"),
+    };
+    let why = format!("it belongs to {user}:{group}, which the map {map} shows as nobody");
+    Err(Error::new(shown, why).hint(hint))
 }
 
-fn shown(upper: &Path) -> String {
-    format!("upper layer {}", upper.display())
-}
-
-/// A directory that was given to another owner.
-pub(crate) struct Given {
-    dir: OwnedFd,
-    was: (u32, u32),
-}
-
-impl Given {
-    /// Gives it back.
-    pub(crate) fn back(self) {
-        // If not, the next mount finds it as it should be for this map.
-        let _ = chown(&self.dir, self.was);
+/// Fails if the owner of the topmost layer, which is that of the whole, would be shown as nobody.
+pub(crate) fn check_lower(map: &IdMap, lower: impl AsFd, path: &Path) -> Result<()> {
+    let shown = format!("lower layer {}", path.display());
+    let found = fstat(&lower).doing(|| shown.clone())?;
+    let (user, group) = (found.st_uid, found.st_gid);
+    if map.shown(user).is_some() && map.shown(group).is_some() {
+        return Ok(());
     }
+    let why = format!("it belongs to {user}:{group}, whom the map {map} shows as nobody");
+    Err(Error::new(shown, why)
+        .hint(format!("give it the owners that it is to have inside, or use {UNMAPPED}")))
 }
 
-fn chown(dir: &OwnedFd, (user, group): (u32, u32)) -> rustix::io::Result<()> {
-    chownat(dir, "", Some(Uid::from_raw(user)), Some(Gid::from_raw(group)), AtFlags::EMPTY_PATH)
-}
+/// What goes on without a map.
+const UNMAPPED: &str = "box-run --allow-host-root";

@@ -19,7 +19,7 @@ use crate::{
     image::{self, Image},
     in_use::unshared,
     legacy::{self, Scaffold},
-    mapped::{Given, Owners},
+    mapped::{Owners, check_upper},
     memory::Memory,
     options::Pair,
     work::WorkDir,
@@ -148,12 +148,11 @@ pub(crate) fn make(
         }
         (Changes::Upper { upper, .. }, _) => {
             let (mut parts, work) = Parts::open(layers, lower, owners)?;
-            let dir = parts.upper.as_ref().map(|upper| &upper.dir);
-            let given = owners.zip(dir).map(|(owners, dir)| owners.give(dir, upper)).transpose();
-            let made = given.and_then(|given| {
-                unshared(upper, &mut parts, place)
-                    .inspect_err(|_| given.flatten().into_iter().for_each(Given::back))
-            });
+            let checked = match (owners, &parts.upper) {
+                (Some(owners), Some(opened)) => check_upper(owners.map, &opened.dir, upper),
+                _ => Ok(()),
+            };
+            let made = checked.and_then(|()| unshared(upper, &mut parts, place));
             made.inspect_err(|_| work.into_iter().for_each(WorkDir::unmake))
         }
         _ => mount(|| Parts::open(layers, lower, owners).map(|(parts, _)| parts), place),
