@@ -3,11 +3,7 @@
 use std::{ffi::OsString, fs, path::PathBuf};
 
 use chain::{Doing, Error, Job, Result, Words};
-use clap::{
-    ArgAction, ArgMatches, Command, CommandFactory, FromArgMatches,
-    error::{ContextKind, ContextValue},
-    parser::ValueSource,
-};
+use clap::{ArgAction, ArgMatches, Command, CommandFactory, FromArgMatches, parser::ValueSource};
 use toml::{
     Table, Value,
     de::{DeTable, DeValue},
@@ -152,17 +148,10 @@ fn entry<'a>(places: &'a DeTable<'a>, number: usize) -> Option<&'a DeTable<'a>> 
     }
 }
 
-/// The option of a box whose name is most like this one, by the measure that clap has for words that are typed.
-fn nearest(command: &Command, key: &str) -> Option<String> {
-    // Else what it does not know would be a word of NEXT to it.
-    let plain =
-        command.clone().mut_arg("words", |arg| arg.allow_hyphen_values(false).trailing_var_arg(false));
-    let error = plain.try_get_matches_from(["box-run".to_owned(), format!("--{key}")]).err()?;
-    let Some(ContextValue::String(like)) = error.get(ContextKind::SuggestedArg) else { return None };
-    let like = like.strip_prefix("--")?;
-    let is_it =
-        |arg: &&clap::Arg| arg.get_long() == Some(like) && !NOT_IN_A_FILE.contains(&arg.get_id().as_str());
-    command.get_arguments().find(is_it).map(|_| like.to_owned())
+/// The option of a box whose name is most like this one.
+fn nearest<'a>(command: &'a Command, key: &str) -> Option<&'a str> {
+    let in_a_file = command.get_arguments().filter(|arg| !NOT_IN_A_FILE.contains(&arg.get_id().as_str()));
+    chain::nearest(key, in_a_file.filter_map(clap::Arg::get_long))
 }
 
 fn add(key: &str, value: Value, command: &Command, words: &mut Vec<OsString>) -> Result<()> {

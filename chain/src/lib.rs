@@ -27,6 +27,7 @@
 //! | `memory.rs` | memory on musl |
 //! | `modes.rs` | files with the modes that are written |
 //! | `mountinfo.rs` | the list of mounts that the kernel gives |
+//! | `nearest.rs` | a word that is known, for one that is not |
 //! | `size.rs`, `span.rs` | `4M`, `max`; `1.5s` |
 //! | `table.rs` | columns for people |
 //! | `xattr.rs` | extended attributes by descriptor |
@@ -49,6 +50,7 @@ mod memory;
 mod modes;
 pub mod mount;
 pub mod mountinfo;
+mod nearest;
 mod next;
 mod program;
 mod reexec;
@@ -71,6 +73,7 @@ pub use idmap::{IdMap, id_map, owners_mapped};
 pub use link::{Birth, Ended, Ending, Launch, Link, Links, Propagation, Timeout};
 pub use loopback::set_loopback_up;
 pub use modes::with_exact_modes;
+pub use nearest::nearest;
 pub use next::Next;
 pub use reexec::run_unchangeable;
 pub use report::ReportFile;
