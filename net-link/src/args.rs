@@ -10,7 +10,7 @@ use crate::{
     lan::Connection,
     message::Ask,
     names,
-    words::{self, Name, Word},
+    words::{self, Name, Word, is_a_box},
 };
 
 /// Give a command a network of its own, over a link that can fail
@@ -26,7 +26,7 @@ use crate::{
 #[command(after_help = "\
 Settings: ip=ADDRESS/PREFIX gw=ADDRESS mtu=BYTES name=NAME seed=N
           loss=10%     packets lost; loss=burst:1%,20% is bad for 5 in a row
-          delay=50ms   how long each takes; delay=50ms±10ms[:normal|:pareto] (or +-)
+          delay=50ms   how long each takes, 50 is seconds; 50ms±10ms[:normal|:pareto] (or +-)
           rate=2mbit   bits a second, max; queue=SIZE waits for that, more is dropped
           duplicate=1% reorder=25% corrupt=0.1%
           blackhole    everything is dropped
@@ -45,7 +45,7 @@ pub struct Args {
     set: Option<String>,
     /// Show the boxes of a LAN, their links and what has passed
     #[arg(long, value_name = "LAN", conflicts_with_all = ["lan", "up", "publish", "engine", "script", "pcap", "report", "stat", "list"], help_heading = "LANs that are there")]
-    show: Option<Name>,
+    show: Option<String>,
     /// List this user's LANs
     #[arg(long, conflicts_with_all = ["lan", "up", "publish", "engine", "script", "pcap", "report", "stat"], help_heading = "LANs that are there")]
     list: bool,
@@ -90,7 +90,7 @@ pub struct Place {
         hide_default_value = true
     )]
     pub engine: Engine,
-    /// Change the link at the times that this file says, in lines such as: at 2s loss=50%
+    /// Change the link at the times that this file says, in lines such as: at 2s loss=50%; - is stdin
     #[arg(long, value_name = "FILE")]
     pub script: Option<PathBuf>,
     /// Write the frames that the box sends and gets to this file, for wireshark
@@ -166,7 +166,10 @@ impl Tool for Args {
         }
         let json = self.json;
         Ok(Job::Do(match self.show {
-            Some(lan) => Box::new(move || show(&lan, json)),
+            Some(lan) => {
+                let lan = whole_lan("--show", &lan)?;
+                Box::new(move || show(&lan, json))
+            }
             None => Box::new(move || list(json)),
         }))
     }
@@ -177,7 +180,13 @@ type Act = Box<dyn FnOnce() -> Result<()>>;
 /// What `--set` asks for.
 fn change(which: &str, words: Vec<Word>, dry_run: bool) -> Result<Act> {
     let (lan, of) = which.split_once('/').map_or((which, None), |(lan, of)| (lan, Some(of.to_owned())));
-    let lan: Name = lan.parse().map_err(|why: String| Error::new(format!("--set {which}"), why))?;
+    let wrong = |why: String| Error::new(format!("--set {which}"), why);
+    let lan: Name = lan.parse().map_err(wrong)?;
+    if let Some(of) = of.as_ref().filter(|of| !is_a_box(of)) {
+        let why =
+            if of.is_empty() { "no box is named after the /" } else { "not the name or address of one box" };
+        return Err(wrong(why.into()).hint(format!("write --set {}/BOX, or --set {} for all", lan.0, lan.0)));
+    }
     if let Some(word) = words.iter().find(|word| !word.is_change()) {
         return Err(Error::new(word.to_string(), "cannot be changed while the link is there"));
     }
@@ -199,6 +208,17 @@ fn change(which: &str, words: Vec<Word>, dry_run: bool) -> Result<Act> {
         }
         connection.ask(&Ask::Change { of, words }, &[]).map(drop)
     }))
+}
+
+/// The LAN that an option names, where no box is named.
+fn whole_lan(option: &str, text: &str) -> Result<Name> {
+    let wrong = |why: String| Error::new(format!("{option} {text}"), why);
+    match text.split_once('/') {
+        Some((lan, _)) => {
+            Err(wrong("this is about a whole LAN".into()).hint(format!("write {option} {lan}")))
+        }
+        None => text.parse().map_err(wrong),
+    }
 }
 
 fn reach(lan: &Name) -> Result<Connection> {

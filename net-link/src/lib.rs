@@ -8,6 +8,7 @@
 //! | file | holds |
 //! | --- | --- |
 //! | `args.rs`, `words.rs`, `quality.rs`, `script.rs` | what is typed |
+//! | `sense.rs` | what can be typed and makes no sense |
 //! | `lane.rs` | what becomes of the packets of one direction |
 //! | `engine.rs`, `qdisc.rs` | the same done by the kernel |
 //! | `switch.rs`, `frame.rs` | the way of a frame through a LAN |
@@ -38,6 +39,7 @@ mod publish;
 mod qdisc;
 mod quality;
 mod script;
+mod sense;
 mod sides;
 mod switch;
 mod way_out;
@@ -59,6 +61,7 @@ use std::{
         fd::{AsFd, BorrowedFd},
         unix::fs::OpenOptionsExt,
     },
+    path::Path,
 };
 
 use chain::{Birth, Doing, Ended, Error, Launch, Link, Remedy, ReportFile, Result};
@@ -127,6 +130,14 @@ impl NetLink {
                 ));
             }
         }
+        sense::check_addresses(&words, place.way.up)?;
+        let mut condition = Condition::default();
+        condition.change_all(&words);
+        condition.check(&words)?;
+        if place.pcap.as_deref() == Some(Path::new("-")) {
+            let error = Error::new("--pcap -", "stdout is the command's own");
+            return Err(error.hint("name a file, such as ./-, or a pipe that tcpdump -r reads"));
+        }
         if place.engine == Engine::Kernel {
             engine::check_words(&words)?;
             if place.way.up {
@@ -184,13 +195,22 @@ impl NetLink {
         self.connection.as_ref().ok_or_else(|| Error::new("join the LAN", "it has ended"))
     }
 
-    /// Fails if the kernel's engine is asked for what it cannot do, then or later.
-    fn check_engine(&self) -> Result<()> {
+    /// Fails if the link is to be what it cannot be, now or later.
+    fn check_steps(&self) -> Result<()> {
         let mut condition = Condition::default();
-        let words = std::iter::once(&self.words).chain(self.steps.iter().map(|step| &step.words));
-        for words in words.filter(|_| self.place.engine == Engine::Kernel) {
+        let steps = self.steps.iter().map(|step| (Some(step.after), &step.words));
+        for (after, words) in std::iter::once((None, &self.words)).chain(steps) {
             condition.change_all(words);
-            engine::check(&condition, self.place.way.lan.is_none())?;
+            condition
+                .check(words)
+                .and_then(|()| match self.place.engine {
+                    Engine::Kernel => engine::check(&condition, self.place.way.lan.is_none()),
+                    Engine::User => Ok(()),
+                })
+                .map_err(|error| match after {
+                    Some(after) => error.within(&format!("--script: at {}", chain::Span(after))),
+                    None => error,
+                })?;
         }
         Ok(())
     }
@@ -271,7 +291,7 @@ impl Link for NetLink {
         {
             return Err(Error::new(word.to_string(), "nobody else is there").hint("add --lan LAN"));
         }
-        self.check_engine()?;
+        self.check_steps()?;
         launch.namespaces |= CloneFlags::CLONE_NEWNET;
         if self.tells_names() {
             launch.namespaces |= CloneFlags::CLONE_NEWNS;
@@ -346,6 +366,11 @@ impl Link for NetLink {
         }
         self.is_entered = true;
         Ok(())
+    }
+
+    fn advice(&self, namespaces: CloneFlags, errno: Errno) -> Option<String> {
+        let leads_to_caller = self.place.way.lan.is_none() && !self.place.way.up;
+        chain::mount::advice(namespaces, errno, if leads_to_caller { "user,net" } else { "user" })
     }
 
     /// The holder says nothing unless it is asked, so that there is something to read only when it has ended.

@@ -2,15 +2,22 @@
 //! it (unix(7), SOCK_SEQPACKET and SCM_RIGHTS).
 
 use std::{
-    io::{IoSlice, IoSliceMut},
-    os::fd::{AsRawFd, BorrowedFd, FromRawFd, OwnedFd},
+    fs::File,
+    io::{IoSlice, IoSliceMut, Write},
+    os::{
+        fd::{AsFd, AsRawFd, BorrowedFd, FromRawFd, OwnedFd},
+        unix::fs::FileExt,
+    },
 };
+
+use chain::errno;
 
 use nix::{
     cmsg_space,
     errno::Errno,
     sys::socket::{ControlMessage, ControlMessageOwned, MsgFlags, recvmsg, sendmsg},
 };
+use rustix::fs::{MemfdFlags, memfd_create};
 use serde::{Deserialize, Serialize, de::DeserializeOwned};
 
 use crate::switch::Passed;
@@ -94,9 +101,13 @@ pub(crate) struct Member {
     pub(crate) engine_error: Option<String>,
 }
 
-/// The largest message; one with a long script is the longest.
+/// The largest text that is in the message itself.
 const MOST: usize = 128 << 10;
-const MOST_DESCRIPTORS: usize = 4;
+/// The largest in a file: one with a long script is the longest, and that has more words here than where it is typed.
+const MOST_IN_FILE: u64 = 16 << 20;
+const MOST_DESCRIPTORS: usize = 5;
+/// In place of a text that is in the first of the descriptors: JSON, but no message.
+const IN_FILE: &[u8] = b"0";
 
 /// Sends one.
 pub(crate) fn send(
@@ -105,7 +116,35 @@ pub(crate) fn send(
     descriptors: &[BorrowedFd],
 ) -> nix::Result<()> {
     let text = serde_json::to_vec(message).map_err(|_| Errno::EINVAL)?;
-    send_text(socket, &text, descriptors)
+    if text.len() <= MOST {
+        return send_text(socket, &text, descriptors);
+    }
+    let mut file = File::from(memfd_create("net-link", MemfdFlags::CLOEXEC).map_err(errno)?);
+    file.write_all(&text).map_err(|_| Errno::ENOSPC)?;
+    send_text(socket, IN_FILE, &[&[file.as_fd()], descriptors].concat())
+}
+
+/// The text that is in the first of the descriptors.
+fn text_in(descriptors: &mut Vec<OwnedFd>) -> nix::Result<Vec<u8>> {
+    if descriptors.is_empty() {
+        return Err(Errno::EBADMSG);
+    }
+    let file = File::from(descriptors.remove(0));
+    let mut text = Vec::new();
+    // The place in it is where the other side has stopped to write.
+    let mut at = 0;
+    let mut part = vec![0; MOST];
+    while at <= MOST_IN_FILE {
+        match file.read_at(&mut part, at) {
+            Ok(0) => return Ok(text),
+            Ok(bytes) => {
+                text.extend(&part[..bytes]);
+                at += bytes as u64;
+            }
+            Err(_) => break,
+        }
+    }
+    Err(Errno::EBADMSG)
 }
 
 /// The same for a message that is text already.
@@ -124,7 +163,7 @@ pub(crate) fn send_text(socket: BorrowedFd, text: &[u8], descriptors: &[Borrowed
 pub(crate) fn receive<T: DeserializeOwned>(socket: BorrowedFd) -> nix::Result<Option<(T, Vec<OwnedFd>)>> {
     let mut text = vec![0; MOST];
     let mut control = cmsg_space!([i32; MOST_DESCRIPTORS]);
-    let (bytes, descriptors, is_cut) = {
+    let (bytes, mut descriptors, is_cut) = {
         let mut parts = [IoSliceMut::new(&mut text)];
         let flags = MsgFlags::MSG_CMSG_CLOEXEC;
         let received = recvmsg::<()>(socket.as_raw_fd(), &mut parts, Some(&mut control), flags)?;
@@ -140,7 +179,11 @@ pub(crate) fn receive<T: DeserializeOwned>(socket: BorrowedFd) -> nix::Result<Op
     if bytes == 0 {
         return Ok(None);
     }
-    match serde_json::from_slice(&text[..bytes]) {
+    text.truncate(bytes);
+    if text == IN_FILE {
+        text = text_in(&mut descriptors)?;
+    }
+    match serde_json::from_slice(&text) {
         Ok(message) if !is_cut => Ok(Some((message, descriptors))),
         _ => Err(Errno::EBADMSG),
     }

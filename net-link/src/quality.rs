@@ -164,7 +164,7 @@ impl fmt::Display for Delay {
 }
 
 /// How fast a link is, in bits a second, the Ethernet header included. Typed with bit, kbit, mbit or gbit, powers
-/// of 1000 as tc(8) reads them. From 1kbit to 100gbit.
+/// of 1000 and in capitals too, as tc(8) reads them. From 1kbit to 100gbit.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Rate(pub u64);
 
@@ -176,6 +176,7 @@ impl FromStr for Rate {
     fn from_str(text: &str) -> Result<Self, String> {
         let wrong =
             || "not a rate; write bits a second with bit, kbit, mbit or gbit, such as 2.5mbit".to_owned();
+        let text = text.to_ascii_lowercase();
         let (number, unit) = RATES
             .iter()
             .find_map(|(name, unit)| Some((text.strip_suffix(name)?, *unit)))
@@ -363,7 +364,9 @@ pub(crate) mod tests {
 
     #[test]
     fn a_rate_is_bits_a_second() {
-        for (text, bits) in [("2mbit", 2_000_000), ("1.5gbit", 1_500_000_000), ("64kbit", 64_000)] {
+        for (text, bits) in
+            [("2mbit", 2_000_000), ("1.5gbit", 1_500_000_000), ("64kbit", 64_000), ("2Mbit", 2_000_000)]
+        {
             assert_eq!(text.parse(), Ok(Rate(bits)), "{text}");
         }
         for text in ["", "2", "2M", "0mbit", "1bit", "200gbit", "mbit", "1..5mbit", "2mbits"] {

@@ -1,6 +1,11 @@
 //! Changes of a link at given times: lines such as `at 2s loss=50%`.
 
-use std::{fs, path::Path, time::Duration};
+use std::{
+    fs::File,
+    io::{self, Read},
+    path::Path,
+    time::Duration,
+};
 
 use chain::{Doing, Error, Result, Span};
 
@@ -15,9 +20,19 @@ pub(crate) struct Step {
     pub(crate) words: Vec<Word>,
 }
 
-/// Reads a file of steps.
+/// How many bytes a script has at most.
+const MOST: u64 = 1 << 20;
+
+/// Reads a file of steps; `-` is stdin.
 pub(crate) fn read(path: &Path) -> Result<Vec<Step>> {
-    let text = fs::read_to_string(path).doing(|| format!("--script {}", path.display()))?;
+    let doing = || format!("--script {}", path.display());
+    let file: Box<dyn Read> =
+        if path == Path::new("-") { Box::new(io::stdin()) } else { Box::new(File::open(path).doing(doing)?) };
+    let mut bytes = Vec::new();
+    if file.take(MOST + 1).read_to_end(&mut bytes).doing(doing)? as u64 > MOST {
+        return Err(Error::new(doing(), "longer than a script may be; it has at most 1 MiB"));
+    }
+    let text = String::from_utf8(bytes).map_err(|_| Error::new(doing(), "not UTF-8"))?;
     let lines = text.lines().enumerate();
     let steps = lines.filter_map(|(number, line)| {
         let at = || format!("--script {}: line {}", path.display(), number + 1);

@@ -1,14 +1,13 @@
 //! The settings of a link as they are typed: words, each of which says one thing.
 
-use std::{
-    fmt,
-    net::{IpAddr, Ipv4Addr},
-    str::FromStr,
+use std::{fmt, net::IpAddr, str::FromStr};
+
+use chain::{Error, Result, nearest};
+
+use crate::{
+    quality::{Quality, Trait},
+    sense::is_of_a_box,
 };
-
-use chain::{Error, Result};
-
-use crate::quality::{Quality, Trait};
 
 /// Which packets of a link a word is about.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -51,7 +50,7 @@ impl fmt::Display for State {
 pub struct Net {
     /// The box's address.
     pub address: IpAddr,
-    /// At most 32, or 128 for IPv6.
+    /// From 1 to 32, or 128 for IPv6.
     pub prefix: u8,
 }
 
@@ -65,10 +64,11 @@ impl FromStr for Net {
         let address = address_of(address)?;
         let most = if address.is_ipv4() { 32 } else { 128 };
         let digits = prefix.bytes().all(|byte| byte.is_ascii_digit());
-        match prefix.parse() {
-            Ok(prefix) if digits && prefix <= most => Ok(Self { address, prefix }),
-            _ => Err(format!("not the length of a prefix; it is from 0 to {most}")),
-        }
+        let net = match prefix.parse() {
+            Ok(prefix) if digits && (1..=most).contains(&prefix) => Self { address, prefix },
+            _ => return Err(format!("not the length of a prefix; it is from 1 to {most}")),
+        };
+        net.is_unfit().map_or(Ok(net), |why| Err(why.into()))
     }
 }
 
@@ -82,14 +82,7 @@ impl fmt::Display for Net {
 fn address_of(text: &str) -> Result<IpAddr, String> {
     let address: IpAddr =
         text.parse().map_err(|_| "not an address, such as 10.9.0.1 or fd00::1".to_owned())?;
-    if address.is_unspecified()
-        || address.is_multicast()
-        || address.is_loopback()
-        || address == Ipv4Addr::BROADCAST
-    {
-        return Err("not an address that a box can have".into());
-    }
-    Ok(address)
+    if is_of_a_box(address) { Ok(address) } else { Err("not an address that a box can have".into()) }
 }
 
 /// What a box is called in its LAN: 1 to 63 letters, digits, hyphens and dots, as in hosts(5).
@@ -156,6 +149,7 @@ impl Word {
         let text = self.to_string();
         match self {
             Self::State(_) => "up".into(),
+            Self::Heal => "partition".into(),
             // A box may have one of each family.
             Self::Ip(net) => format!("ip{}", net.address.is_ipv4()),
             Self::Gateway(address) => format!("gw{}", address.is_ipv4()),
@@ -209,20 +203,29 @@ impl FromStr for Word {
             (name, Some(_)) if name == "heal" || STATES.iter().any(|(state, _)| *state == name) => {
                 Err("takes no value".into())
             }
-            _ if directed.is_some() => {
-                Err(format!("not a quality of one direction; those there are: {}", Trait::NAMES.join(", ")))
+            _ if directed.is_some() => Err(unknown("not a quality of one direction", bare, &Trait::NAMES)),
+            _ => {
+                let states = STATES.map(|(state, _)| state);
+                Err(unknown("no such setting", name, &[&Trait::NAMES[..], &states, &OTHERS].concat()))
             }
-            _ => Err(format!(
-                "no such setting; those there are: {}, up, down, unreachable, reset, {}",
-                Trait::NAMES.join(", "),
-                OTHERS.join(", ")
-            )),
         }
     }
 }
 
+/// Why a name is none, and which one may be meant.
+fn unknown(why: &str, name: &str, known: &[&str]) -> String {
+    let near = nearest(name, known.iter().copied());
+    let near = near.map_or_else(String::new, |near| format!("{near} is one, and "));
+    format!("{why}; {near}those there are: {}", known.join(", "))
+}
+
 fn whole(text: &str) -> Option<u64> {
     text.bytes().all(|byte| byte.is_ascii_digit()).then(|| text.parse().ok()).flatten()
+}
+
+/// Whether a box of a LAN can be called so: by its name or by its address.
+pub(crate) fn is_a_box(text: &str) -> bool {
+    text.parse::<Name>().is_ok() || text.parse::<IpAddr>().is_ok()
 }
 
 fn partition(text: &str) -> Result<Vec<Vec<String>>, String> {
@@ -230,7 +233,7 @@ fn partition(text: &str) -> Result<Vec<Vec<String>>, String> {
         text.split('/').map(|part| part.split(',').map(str::to_owned).collect()).collect();
     let mut seen = Vec::new();
     for who in parts.iter().flatten() {
-        if who.parse::<Name>().is_err() && who.parse::<IpAddr>().is_err() {
+        if !is_a_box(who) {
             return Err("not parts of a LAN; write names or addresses of boxes, such as web,db/client".into());
         }
         if seen.contains(&who) {
@@ -269,8 +272,13 @@ pub(crate) fn parse<'a>(texts: impl IntoIterator<Item = &'a str>) -> Result<Vec<
     let mut words: Vec<Word> = Vec::new();
     for text in texts {
         let word: Word = text.parse().map_err(|why: String| Error::new(text, why))?;
-        if words.iter().any(|other| other.key() == word.key()) {
-            return Err(Error::new(text, "said twice"));
+        if let Some(other) = words.iter().find(|other| other.key() == word.key()) {
+            let contradict = |word: &Word| matches!(word, Word::State(_) | Word::Partition(_) | Word::Heal);
+            return Err(if contradict(&word) && *other != word {
+                Error::new(text, format!("this contradicts {other}; only one of the two holds"))
+            } else {
+                Error::new(text, "said twice")
+            });
         }
         words.push(word);
     }
@@ -299,6 +307,8 @@ pub(crate) struct Condition {
     pub(crate) outward: Quality,
     /// Of what it gets.
     pub(crate) inward: Quality,
+    /// The largest packet, if it was said.
+    pub(crate) mtu: Option<u32>,
 }
 
 impl Condition {
@@ -320,6 +330,7 @@ impl Condition {
                     self.inward.blackhole = false;
                 }
             }
+            Word::Mtu(bytes) => self.mtu = Some(*bytes),
             _ => {}
         }
     }
@@ -361,8 +372,10 @@ mod tests {
             parts.prop_map(Word::Partition),
             Just(Word::Heal),
             any::<u64>().prop_map(Word::Seed),
-            (1_u32..0x7f00_0000, 0_u8..33)
-                .prop_map(|(bits, prefix)| { Word::Ip(Net { address: IpAddr::V4(bits.into()), prefix }) }),
+            // Neither all bits of the host are set nor none.
+            (1_u32..0x7f00, 8_u8..31).prop_map(|(bits, prefix)| {
+                Word::Ip(Net { address: IpAddr::V4((bits << 16 | 1).into()), prefix })
+            }),
             (2_u128..u128::MAX >> 1).prop_map(|bits| Word::Gateway(IpAddr::V6(bits.into()))),
             (68_u32..65_522).prop_map(Word::Mtu),
             name.prop_map(|name| Word::Name(Name(name))),

@@ -248,8 +248,8 @@ fn a_change_that_the_kernel_cannot_make_is_refused_and_changes_nothing() {
            net-link --engine kernel --script steps delay=1ms reorder=5% -- echo ran
            finish",
     );
-    let said = "net-link: reorder=5%: what the kernel sends before others does not keep to the rate=; --engine user can\n";
-    run.code(0).stderr(said.repeat(2)).stdout(
+    let why = "reorder=5%: what the kernel sends before others does not keep to the rate=; --engine user can";
+    run.code(0).stderr(format!("net-link: {why}\nnet-link: --script: at 1s: {why}\n")).stdout(
         "125\nNAME LINK\none up\ntwo up\n0\nNAME LINK\none delay=1ms reorder=5%\ntwo delay=1ms reorder=5%\n",
     );
 }

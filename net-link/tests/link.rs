@@ -138,6 +138,12 @@ fn an_ordinary_user_has_all_of_it_in_a_user_namespace() {
            finish"#,
     );
     run.success().stdout("hello\n28\nreached\n").stderr("");
+    for way in ["--lan lab", "--up"] {
+        let refused = scene.script_as_user(&format!("net-link {way} -- true")).assert().code(125).stdout("");
+        let said = String::from_utf8_lossy(&refused.get_output().stderr).into_owned();
+        let advice = "Operation not permitted; run as root, or behind ns-enter user --\n";
+        assert!(said.ends_with(advice), "{said}");
+    }
     // It is only in the caller's own network that nobody has a right.
     let refused = scene.script_as_user("net-link -- true").assert().code(125).stdout("");
     let said = String::from_utf8_lossy(&refused.get_output().stderr).into_owned();
@@ -241,6 +247,43 @@ fn the_boxes_of_a_lan_are_shown() {
          \"name\":\"web\",\"addresses\":[\"10.9.0.1/24\"]\n\
          lab\n[\"lab\"]\nnet-link: change the link of web in lab: loss=1%\n",
     );
+}
+
+#[test]
+fn a_change_that_would_do_nothing_is_refused() {
+    let scene = Scene::new();
+    let run = script(
+        &scene,
+        r"begin --lan lab name=a mtu=9000 rate=2mbit -- bash -c 'echo ready; exec sleep 60'
+           for words in reorder=5% 'reorder=5% delay=5ms' queue=4K queue=64K rate=max loss=1% queue=9K; do
+               net-link --set lab $words; echo $?
+           done
+           net-link --show lab | grep -o 'up$\|delay=.*'
+           echo 'at 1s reorder=5%' | net-link --lan lab --script - -- echo ran; echo $?
+           finish",
+    );
+    let run = run.success();
+    run.stdout("125\n0\n125\n0\n0\n0\n125\ndelay=5ms queue=64K reorder=5%\n125\n").stderr(
+        "net-link: the link of a: reorder=5%: nothing is late that could be overtaken; add a delay, such as delay=50ms\n\
+         net-link: the link of a: queue=4K: a packet of the size that mtu= allows does not fit; the least is 9014, its Ethernet header included\n\
+         net-link: the link of a: queue=9K: nothing waits where no rate is; add one, such as rate=2mbit\n\
+         net-link: --script: at 1s: reorder=5%: nothing is late that could be overtaken; add a delay, such as delay=50ms\n",
+    );
+}
+
+#[test]
+fn a_script_can_be_stdin_and_as_long_as_a_script_may_be() {
+    let scene = Scene::new();
+    let run = script(
+        &scene,
+        r"mkfifo go
+           { yes 'at 0s loss=50%' | head -n 60000; echo 'at 0s loss=0% delay=1ms'; } |
+               net-link --lan lab --script - -- bash -c 'wc -c; echo >go; read -r <go' &
+           read -r <go
+           until net-link --show lab | grep -o 'delay=.*'; do :; done
+           echo >go; wait",
+    );
+    run.success().stdout("0\ndelay=1ms\n").stderr("");
 }
 
 #[test]

@@ -192,11 +192,12 @@ impl Holder {
             }
         }
         let mut before = Vec::new();
-        for (id, _, condition, _) in self.switch.members().filter(|(id, ..)| ids.contains(id)) {
+        for (id, who, condition, _) in self.switch.members().filter(|(id, ..)| ids.contains(id)) {
             before.push((id, condition));
+            let mut after = condition;
+            after.change_all(&words);
+            after.check(&words).map_err(|error| error.within(&format!("the link of {}", who.label())))?;
             if self.switch.far_of(id).is_some_and(|wire| wire.queues.is_some()) {
-                let mut after = condition;
-                after.change_all(&words);
                 engine::check(&after, false)?;
             }
         }
