@@ -44,6 +44,7 @@ pub(crate) fn members(members: &[Member]) -> String {
         Column::Right("SENT"),
         Column::Right("RECEIVED"),
         Column::Right("LOST"),
+        Column::Right("PART"),
         Column::Left("LINK"),
     ]);
     for member in members {
@@ -57,6 +58,7 @@ pub(crate) fn members(members: &[Member]) -> String {
             sent.to_string(),
             received.to_string(),
             (lost + missed).to_string(),
+            member.part.map_or_else(|| "-".into(), |part| part.to_string()),
             link,
         ]);
     }

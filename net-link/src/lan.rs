@@ -90,6 +90,7 @@ impl Connection {
                 }
                 // Nothing that is asked here depends on the way out.
                 Ok(Some((Answer::NoWayOut, _))) | Err(Errno::EINTR) => {}
+                Ok(Some((Answer::Note(text), _))) => chain::note("net-link", &text),
                 Ok(Some((answer, _))) => return Ok(answer),
                 Ok(None) => return Err(Errno::ECONNRESET).doing(doing),
                 Err(errno) => return Err(errno).doing(doing),
@@ -97,9 +98,9 @@ impl Connection {
         }
     }
 
-    /// Whether what has come unasked is that the way out has ended.
-    pub(crate) fn has_no_way_out(&self) -> bool {
-        matches!(message::receive(self.socket.as_fd()), Ok(Some((Answer::NoWayOut, _))))
+    /// What has come unasked, if the LAN is still held.
+    pub(crate) fn unasked(&self) -> Option<Answer> {
+        message::receive(self.socket.as_fd()).ok().flatten().map(|(answer, _)| answer)
     }
 
     /// Asks for links: of all, or to leave.

@@ -71,7 +71,7 @@ use crate::{
     address::pair,
     interface::{Pair, Route},
     lan::Connection,
-    message::{Ask, Member},
+    message::{Answer, Ask, Member},
     script::Step,
     sides::set_up,
     way_out::WayOut,
@@ -373,16 +373,19 @@ impl Link for NetLink {
         chain::mount::advice(namespaces, errno, if leads_to_caller { "user,net" } else { "user" })
     }
 
-    /// The holder says nothing unless it is asked, so that there is something to read only when it has ended.
+    /// The holder says little unless it is asked; there is something to read when it has ended, too.
     fn alarm(&self) -> Option<BorrowedFd<'_>> {
         self.connection.as_ref().filter(|_| self.is_entered).map(|connection| connection.socket.as_fd())
     }
 
     fn alarmed(&mut self) -> Result<()> {
-        if let Some(way_out) = &self.way_out
-            && self.connection()?.has_no_way_out()
-        {
-            return Err(way_out.lost());
+        match (self.connection()?.unasked(), &self.way_out) {
+            (Some(Answer::Note(text)), _) => {
+                chain::note("net-link", &text);
+                return Ok(());
+            }
+            (Some(Answer::NoWayOut), Some(way_out)) => return Err(way_out.lost()),
+            _ => {}
         }
         if let Some(connection) = self.connection.take() {
             connection.bury();

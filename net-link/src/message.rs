@@ -76,6 +76,8 @@ pub(crate) enum Answer {
     Done,
     /// What nobody has asked: the way out has ended.
     NoWayOut,
+    /// What nobody has asked either: a line for who has begun the box.
+    Note(String),
     /// It was the last one, and the LAN ends.
     Ended,
     /// No, and why.
@@ -91,6 +93,8 @@ pub(crate) struct Member {
     pub(crate) pid: i32,
     /// Words that make the link what it is.
     pub(crate) link: Vec<String>,
+    /// The part of a LAN that is cut in parts, as they are counted there from 1, and 0 the rest.
+    pub(crate) part: Option<usize>,
     #[serde(flatten)]
     pub(crate) passed: Passed,
     /// Why the record of frames ended early.

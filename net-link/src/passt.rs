@@ -136,7 +136,10 @@ fn question(station: Mac, from: IpAddr, to: IpAddr) -> Option<Vec<u8>> {
 
 /// Where it is.
 pub(crate) fn find() -> Result<PathBuf> {
-    let dirs = env::var_os("PATH").unwrap_or_default();
+    let Some(dirs) = env::var_os("PATH") else {
+        let error = Error::new("--up", "PATH is not set, by which the program passt is found");
+        return Err(error.hint("set it, such as PATH=/usr/bin:/bin"));
+    };
     let is_program = |path: &PathBuf| {
         path.metadata().is_ok_and(|found| found.is_file() && found.permissions().mode() & 0o111 != 0)
     };
@@ -180,7 +183,10 @@ impl Passt {
             // If it has ended, what it said is said below.
             let _ = stream.write_all(&[&length[..], &question].concat());
         }
-        passt.wait_for_answer(&ours)?;
+        passt.wait_for_answer(&ours).map_err(|error| {
+            // It says which port it could not open, and not why.
+            wanted.publish.iter().find_map(|port| port.try_to_open().err()).unwrap_or(error)
+        })?;
         Ok((passt, ours))
     }
 

@@ -1,6 +1,13 @@
 //! Ports of the caller's machine that lead into the box, as they are typed: `[ADDR:]PORT[:BOXPORT][/udp]`.
 
-use std::{fmt, net::Ipv4Addr, str::FromStr};
+use std::{
+    fmt, io,
+    net::{Ipv4Addr, Ipv6Addr, TcpListener, UdpSocket},
+    str::FromStr,
+};
+
+use chain::{Doing, Remedy, Result as Done};
+use nix::errno::Errno;
 
 /// What a port is of.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -24,6 +31,28 @@ pub struct Publish {
     pub protocol: Protocol,
 }
 
+impl Publish {
+    /// Fails as who opens it does.
+    pub(crate) fn try_to_open(&self) -> Done<()> {
+        let at = (self.address, self.port);
+        let opened: io::Result<()> = match self.protocol {
+            Protocol::Tcp => TcpListener::bind(at).map(drop),
+            Protocol::Udp => UdpSocket::bind(at).map(drop),
+        };
+        opened
+            .doing(|| format!("--publish {self}"))
+            .remedy(
+                Errno::EADDRINUSE,
+                "another program has the port, which ss -tulnp shows; choose another one",
+            )
+            .remedy(Errno::EACCES, "a port below 1024 takes root; choose another one, such as 8080:80")
+            .remedy(
+                Errno::EADDRNOTAVAIL,
+                "no interface of the caller has the address; 0.0.0.0 is all of them",
+            )
+    }
+}
+
 impl FromStr for Publish {
     type Err = String;
 
@@ -34,6 +63,11 @@ impl FromStr for Publish {
             Some((rest, "udp")) => (rest, Protocol::Udp),
             Some(_) => return Err("not a kind of port; it is /tcp or /udp".into()),
         };
+        if rest.contains('[') || rest.parse::<Ipv6Addr>().is_ok() {
+            return Err(
+                "an address of IPv6; ports are opened on those of IPv4, such as 0.0.0.0:8080:80".into()
+            );
+        }
         let parts: Vec<_> = rest.split(':').collect();
         let (address, port, box_port) = match *parts.as_slice() {
             [port] => (None, port, port),
@@ -52,6 +86,7 @@ fn number(text: &str) -> Result<u16, String> {
     let digits = text.bytes().all(|byte| byte.is_ascii_digit());
     match text.parse() {
         Ok(port @ 1..) if digits => Ok(port),
+        _ if text.contains('-') => Err("not one port; say --publish for each".into()),
         _ => Err("not the number of a port; it is from 1 to 65535".into()),
     }
 }

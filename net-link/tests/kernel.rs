@@ -241,9 +241,9 @@ fn a_change_that_the_kernel_cannot_make_is_refused_and_changes_nothing() {
         r"begin --lan lab name=one ip=10.9.0.1/24 -- bash -c 'echo ready; exec sleep 60'
            begin --lan lab --engine kernel name=two ip=10.9.0.2/24 -- bash -c 'echo ready; exec sleep 60'
            net-link --set lab delay=1ms reorder=5% rate=1mbit; echo $?
-           net-link --show lab | tr -s ' ' | cut -d ' ' -f 1,7-
+           net-link --show lab | tr -s ' ' | cut -d ' ' -f 1,8-
            net-link --set lab delay=1ms reorder=5%; echo $?
-           net-link --show lab | tr -s ' ' | cut -d ' ' -f 1,7-
+           net-link --show lab | tr -s ' ' | cut -d ' ' -f 1,8-
            echo 'at 1s rate=1mbit' >steps
            net-link --engine kernel --script steps delay=1ms reorder=5% -- echo ran
            finish",

@@ -241,11 +241,49 @@ fn the_boxes_of_a_lan_are_shown() {
            finish"#,
     );
     run.success().stderr("").stdout(
-        "NAME ADDRESS PID SENT RECEIVED LOST LINK\n\
-         web 10.9.0.1/24 PID 0 0 0 up\n\
-         - 10.9.0.2/24 PID 0 0 0 down delay=5ms±1ms in.loss=2.5%\n\
+        "NAME ADDRESS PID SENT RECEIVED LOST PART LINK\n\
+         web 10.9.0.1/24 PID 0 0 0 - up\n\
+         - 10.9.0.2/24 PID 0 0 0 - down delay=5ms±1ms in.loss=2.5%\n\
          \"name\":\"web\",\"addresses\":[\"10.9.0.1/24\"]\n\
          lab\n[\"lab\"]\nnet-link: change the link of web in lab: loss=1%\n",
+    );
+}
+
+#[test]
+fn the_parts_of_a_lan_are_shown() {
+    let scene = Scene::new();
+    let run = script(
+        &scene,
+        r#"for name in a b c; do begin --lan lab name=$name -- bash -c 'echo ready; exec sleep 60'; done
+           net-link --set lab partition=c/a
+           net-link --show lab | tr -s " " | cut -d " " -f 1,7
+           net-link --show lab --json | grep -o '"part":[^,]*'
+           net-link --set lab heal; net-link --show lab --json | grep -o '"part":[^,]*' | uniq
+           finish"#,
+    );
+    run.success()
+        .stderr("")
+        .stdout("NAME PART\na 2\nb 0\nc 1\n\"part\":2\n\"part\":0\n\"part\":1\n\"part\":null\n");
+}
+
+#[test]
+fn a_script_that_names_a_box_that_is_not_there_says_so_and_goes_on() {
+    let scene = Scene::new();
+    let run = script(
+        &scene,
+        r#"printf '%s\n' 'at 0s partition=a/b' 'at 0s partition=a/later delay=1ms' >steps
+           mkfifo go
+           net-link --lan lab --script steps name=a -- bash -c 'echo >go; read -r <go; exit 7' & box=$!
+           read -r <go
+           begin --lan lab name=later -- bash -c 'echo ready; exec sleep 60'
+           until net-link --show lab | grep -q 'delay=1ms'; do :; done
+           net-link --show lab | tr -s " " | cut -d " " -f 1,7
+           echo >go; wait $box; echo $?
+           finish"#,
+    );
+    run.success().stdout("NAME PART\na 1\nlater 2\n7\n").stderr(
+        "net-link: --script: partition=a/b: no box of the LAN is called b yet\n\
+         net-link: --script: partition=a/later: no box of the LAN is called later yet\n",
     );
 }
 

@@ -86,7 +86,9 @@ fn a_port_that_is_published_leads_into_the_box_and_is_open_where_that_was_said()
         ));
         let open = "tcp 127.0.0.1:8080\ntcp 192.0.2.1:8081\nudp 127.0.0.1:5000\n";
         let run = run.success().stdout(format!("{open}hello\nhello\nhello\nhello\n125\n"));
-        run.stderr("net-link: --up: passt: Failed to bind any port for '-t 127.0.0.1/8080:8080', exiting\n");
+        let why =
+            "Address already in use; another program has the port, which ss -tulnp shows; choose another one";
+        run.stderr(format!("net-link: --publish 127.0.0.1:8080:8080: {why}\n"));
     });
 }
 
@@ -150,11 +152,16 @@ fn a_way_out_that_there_is_not_is_told() {
         &scene,
         r#"mkdir bin; ln -s "$(which net-link)" bin
            PATH=bin net-link --up -- true; echo $?
+           (net_link=$(which net-link); unset PATH; "$net_link" --up -- true; echo $?)
+           net-link --up --publish 203.0.113.9:80 -- true; echo $?
            net-link --up -- true; echo $?
            net-link --list; ip -brief link | cut -d " " -f 1"#,
     );
-    run.success().stdout("125\n125\nlo\n").stderr(
+    run.success().stdout("125\n125\n125\n125\nlo\n").stderr(
         "net-link: --up: the program passt is not installed; on Debian: apt install passt\n\
+         net-link: --up: PATH is not set, by which the program passt is found; set it, such as PATH=/usr/bin:/bin\n\
+         net-link: --publish 203.0.113.9:80:80: Cannot assign requested address; no interface of the caller has the \
+         address; 0.0.0.0 is all of them\n\
          net-link: --up: passt: No external routable interface for IPv4, External interface not usable; is there a \
          default route?\n",
     );

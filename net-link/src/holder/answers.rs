@@ -183,12 +183,8 @@ impl Holder {
             }
         };
         for word in &words {
-            if let Word::Partition(parts) = word {
-                let missing =
-                    parts.iter().flatten().find(|name| !members.iter().any(|(_, who)| who.is(name)));
-                if let Some(name) = missing {
-                    return Err(Error::new(word.to_string(), format!("no box of the LAN is called {name}")));
-                }
+            if let Some(name) = self.switch.missing(word) {
+                return Err(Error::new(word.to_string(), format!("no box of the LAN is called {name}")));
             }
         }
         let mut before = Vec::new();
@@ -220,6 +216,7 @@ impl Holder {
                     addresses: who.nets.iter().map(Net::to_string).collect(),
                     pid: self.pid_of(id),
                     link: condition.words().iter().map(Word::to_string).collect(),
+                    part: self.switch.part_of(id),
                     passed,
                     pcap_error: self.switch.far_of(id).and_then(|wire| wire.pcap_error.clone()),
                     engine_error: self

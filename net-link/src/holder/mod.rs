@@ -130,6 +130,7 @@ impl Holder {
         let mut buffer = vec![0; frame::MOST];
         while !self.clients.is_empty() {
             self.switch.run(now());
+            self.tell_notes();
             self.set_timer()?;
             match epoll::wait(&self.epoll, spare_capacity(&mut events), None) {
                 Ok(_) | Err(rustix::io::Errno::INTR) => {}
@@ -217,9 +218,20 @@ impl Holder {
             wire.world = Some(world);
             return;
         }
+        self.say_to_owner(id, Answer::NoWayOut);
+    }
+
+    /// What scripts could not do.
+    fn tell_notes(&mut self) {
+        for (id, note) in self.switch.take_notes() {
+            self.say_to_owner(id, Answer::Note(note));
+        }
+    }
+
+    fn say_to_owner(&mut self, id: Id, answer: Answer) {
         let whose = self.clients.iter().find(|(_, client)| client.links.contains(&id));
         if let Some(number) = whose.map(|(number, _)| *number) {
-            let _ = self.say(number, &[Answer::NoWayOut]);
+            let _ = self.say(number, &[answer]);
         }
     }
 

@@ -100,6 +100,8 @@ pub(crate) struct Switch<F> {
     weight: usize,
     number: u64,
     parts: Vec<Vec<String>>,
+    /// What is to be said of steps, and whose they are.
+    notes: Vec<(Id, String)>,
 }
 
 impl<F: Far> Switch<F> {
@@ -112,6 +114,7 @@ impl<F: Far> Switch<F> {
             weight: 0,
             number: 0,
             parts: Vec::new(),
+            notes: Vec::new(),
         }
     }
 
@@ -159,6 +162,23 @@ impl<F: Far> Switch<F> {
             port.far.add_to(&mut passed);
             (*id, &port.who, port.condition, passed)
         })
+    }
+
+    /// The part of the LAN that a box is in, if there are parts: from 1, or 0 if it is in none that is named.
+    pub(crate) fn part_of(&self, id: Id) -> Option<usize> {
+        self.ports.get(&id).filter(|_| !self.parts.is_empty()).map(|port| port.part)
+    }
+
+    /// The first box that a word names and that is not there.
+    pub(crate) fn missing<'a>(&self, word: &'a Word) -> Option<&'a str> {
+        let Word::Partition(parts) = word else { return None };
+        let is_there = |name: &str| self.ports.values().any(|port| port.who.is(name));
+        parts.iter().flatten().map(String::as_str).find(|name| !is_there(name))
+    }
+
+    /// What has come up since this was asked last.
+    pub(crate) fn take_notes(&mut self) -> Vec<(Id, String)> {
+        std::mem::take(&mut self.notes)
     }
 
     pub(crate) fn far_of(&self, id: Id) -> Option<&F> {
@@ -248,7 +268,13 @@ impl<F: Far> Switch<F> {
             let due = |port: &Port<F>| port.steps.front().is_some_and(|(at, _)| *at <= now);
             let Some(id) = self.ports.iter().find(|(_, port)| due(port)).map(|(id, _)| *id) else { break };
             let step = self.ports.get_mut(&id).and_then(|port| port.steps.pop_front());
-            self.change(Some(id), &step.map(|(_, words)| words).unwrap_or_default());
+            let words = step.map(|(_, words)| words).unwrap_or_default();
+            let missing = words.iter().find_map(|word| Some((word, self.missing(word)?)));
+            if let Some((word, name)) = missing {
+                let note = format!("--script: {word}: no box of the LAN is called {name} yet");
+                self.notes.push((id, note));
+            }
+            self.change(Some(id), &words);
         }
         while self.waiting.peek().is_some_and(|Reverse(waiting)| waiting.at <= now) {
             let Some(Reverse(waiting)) = self.waiting.pop() else { break };
