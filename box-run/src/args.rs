@@ -18,7 +18,7 @@ use crate::{
     expand::{self, Expand},
     links,
     modes::Modes,
-    network::Network,
+    network::{self, Network},
     print,
 };
 
@@ -206,7 +206,14 @@ impl Tool for Args {
         if self.check {
             return Ok(Job::Ask(Box::new(move || check::check(self.json))));
         }
-        let operands = Operands::split(std::mem::take(&mut self.words), |_, _| false)?;
+        let of_a_link = self.words.first().and_then(|word| network::with_prefix(word.to_str()?));
+        let operands =
+            Operands::split(std::mem::take(&mut self.words), |_, _| false).map_err(
+                |error| match of_a_link {
+                    Some(option) => error.hint(format!("of a box's link it is {option}")),
+                    None => error,
+                },
+            )?;
         let next = if operands.next.is_empty() { vec!["sh".into()] } else { operands.next };
         let mut options = std::mem::take(&mut self.options);
         options.notes = self.notes();

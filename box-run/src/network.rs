@@ -28,7 +28,7 @@ pub(crate) struct Network {
         hide_default_value = true
     )]
     link_engine: Engine,
-    /// Change the link at the times that this file says, in lines such as: at 2s loss=50%
+    /// Change the link at the times that this file says, in lines such as: at 2s loss=50%; - is stdin
     #[arg(long, value_name = "FILE")]
     link_script: Option<PathBuf>,
     /// Write the frames that the box sends and gets to this file, for wireshark
@@ -40,6 +40,14 @@ pub(crate) struct Network {
     /// Print what has passed the link on stderr
     #[arg(long)]
     link_stat: bool,
+}
+
+/// What an option of net-link is called here, if it is one of those whose name is not the same.
+pub(crate) fn with_prefix(option: &str) -> Option<&'static str> {
+    let name = option.split('=').next();
+    ["--link-engine", "--link-script", "--link-report", "--link-stat"]
+        .into_iter()
+        .find(|own| own.strip_prefix("--link-") == name.and_then(|name| name.strip_prefix("--")))
 }
 
 impl Network {

@@ -5,6 +5,7 @@ use std::net::{IpAddr, Ipv4Addr};
 use chain::{Error, Result, Size};
 
 use crate::{
+    NetLink,
     quality::{Chance, Quality, Trait},
     words::{Condition, Direction, Net, Word},
 };
@@ -99,7 +100,8 @@ impl Net {
 
 /// Fails for addresses of a box that do not go together. With a way out the gateway need not be in a network of its.
 pub(crate) fn check_addresses(words: &[Word], leads_out: bool) -> Result<()> {
-    for net in nets(words) {
+    let nets: Vec<Net> = NetLink::nets(words).collect();
+    for net in &nets {
         if net.is_alone() && !leads_out {
             let error = Error::new(format!("ip={net}"), "in a network of this address alone nobody else is");
             let most = net.prefix - 1;
@@ -112,28 +114,21 @@ pub(crate) fn check_addresses(words: &[Word], leads_out: bool) -> Result<()> {
     });
     for gateway in gateways {
         let wrong = |why: &str| Error::new(format!("gw={gateway}"), why);
-        for net in nets(words).filter(|net| net.has(gateway)) {
+        for net in nets.iter().filter(|net| net.has(gateway)) {
             if net.address == gateway {
                 return Err(wrong("this is the box's own address").hint("name another one of its network"));
             }
-            if let Some(why) = (Net { address: gateway, ..net }).is_unfit() {
+            if let Some(why) = (Net { address: gateway, ..*net }).is_unfit() {
                 return Err(wrong(why));
             }
         }
-        if !nets(words).any(|net| net.address.is_ipv4() == gateway.is_ipv4()) && nets(words).next().is_some()
-        {
+        let has_family = nets.iter().any(|net| net.address.is_ipv4() == gateway.is_ipv4());
+        if !has_family && !nets.is_empty() {
             let family = if gateway.is_ipv4() { "IPv4" } else { "IPv6" };
             return Err(wrong(&format!("the box has no address of {family}")).hint("add ip=ADDRESS/PREFIX"));
         }
     }
     Ok(())
-}
-
-fn nets(words: &[Word]) -> impl Iterator<Item = Net> {
-    words.iter().filter_map(|word| match word {
-        Word::Ip(net) => Some(*net),
-        _ => None,
-    })
 }
 
 #[cfg(test)]
