@@ -134,9 +134,9 @@ impl Lane {
         self.quality = quality;
     }
 
-    /// What becomes of a packet of so many bytes that comes `now`: in the order of netem, lost, doubled, changed,
-    /// queued, delayed.
-    pub(crate) fn pass(&mut self, bytes: usize, kind: Kind, now: Nanos) -> Fate {
+    /// What becomes of a packet of so many bytes that comes `now`, when there is `room` for so many such ones to wait: in
+    /// the order of netem, lost, doubled, changed, queued, delayed.
+    pub(crate) fn pass(&mut self, bytes: usize, room: usize, kind: Kind, now: Nanos) -> Fate {
         let Quality { loss, delay, rate, queue, duplicate, reorder, corrupt, blackhole } = self.quality;
         let dice = match kind {
             Kind::Payload => &mut self.payload,
@@ -158,15 +158,19 @@ impl Lane {
         let is_corrupt = bytes > 0 && corrupt.is_some_and(|chance| chance.comes_about(drawn[3]));
         let overtakes = delay.is_some() && reorder.is_some_and(|chance| chance.comes_about(drawn[4]));
 
-        let Some(left) = self.leave(bytes, rate, queue.map(|size| size.0), now) else {
-            self.counts.overflowed += 1;
-            return Fate::Dropped;
-        };
-        let again = if is_twice { self.leave(bytes, rate, queue.map(|size| size.0), now) } else { None };
         let takes = match delay {
             Some(delay) if !overtakes => span(delay, spread),
             _ => 0,
         };
+        // What is dropped for want of room takes no time of the wire's.
+        let room = if rate.is_some() || takes > 0 { room } else { usize::MAX };
+        let queue = queue.map(|size| size.0);
+        let left = if room > 0 { self.leave(bytes, rate, queue, now) } else { None };
+        let Some(left) = left else {
+            self.counts.overflowed += 1;
+            return Fate::Dropped;
+        };
+        let again = if is_twice && room > 1 { self.leave(bytes, rate, queue, now) } else { None };
         self.counts.duplicated += u64::from(again.is_some());
         self.counts.corrupted += u64::from(is_corrupt);
         self.counts.reordered += u64::from(overtakes);
@@ -268,7 +272,8 @@ mod tests {
     /// What becomes of so many packets of 1000 bytes, one every millisecond.
     fn send(words: &str, seed: u64, count: u64) -> (Vec<Fate>, Counts) {
         let mut lane = Lane::new(quality(words), seed);
-        let fates = (0..count).map(|number| lane.pass(1000, Kind::Payload, number * MILLI)).collect();
+        let fates =
+            (0..count).map(|number| lane.pass(1000, usize::MAX, Kind::Payload, number * MILLI)).collect();
         (fates, lane.counts)
     }
 
@@ -318,8 +323,11 @@ mod tests {
         let mut with = Lane::new(quality("loss=20%"), 3);
         let mut without = Lane::new(quality("loss=20%"), 3);
         for number in 0..1_000 {
-            with.pass(42, Kind::Neighbours, number);
-            assert_eq!(with.pass(1000, Kind::Payload, number), without.pass(1000, Kind::Payload, number));
+            with.pass(42, usize::MAX, Kind::Neighbours, number);
+            assert_eq!(
+                with.pass(1000, usize::MAX, Kind::Payload, number),
+                without.pass(1000, usize::MAX, Kind::Payload, number)
+            );
         }
     }
 
@@ -389,10 +397,10 @@ mod tests {
     fn a_change_is_for_what_comes_later() {
         let mut lane = Lane::new(quality("delay=10ms"), 1);
         assert_eq!(
-            lane.pass(1, Kind::Payload, 0),
+            lane.pass(1, usize::MAX, Kind::Payload, 0),
             Fate::Passes { at: 10 * MILLI, again: None, corrupted: None }
         );
         lane.set(quality("loss=100%"));
-        assert_eq!(lane.pass(1, Kind::Payload, 0), Fate::Dropped);
+        assert_eq!(lane.pass(1, usize::MAX, Kind::Payload, 0), Fate::Dropped);
     }
 }

@@ -14,7 +14,7 @@ use std::{
 
 use serde::{Deserialize, Serialize};
 
-use waiting::{Leg, MOST_WAITING, Waiting, weight};
+use waiting::{Leg, Waiting, room, weight};
 
 use crate::{
     frame::{self, Mac},
@@ -83,13 +83,18 @@ struct Port<F> {
     outward: Lane,
     /// What it gets.
     inward: Lane,
+    /// What waits of both.
+    outward_weight: usize,
+    inward_weight: usize,
     /// Which part of the LAN it is in.
     part: usize,
+    /// How many stations are known to be here.
+    stations: usize,
     steps: VecDeque<(Nanos, Vec<Word>)>,
 }
 
-/// How many stations are known; a box can send from as many as it likes.
-const MOST_STATIONS: usize = 65_536;
+/// How many stations of a box are known; it can send from as many as it likes.
+const MOST_STATIONS: usize = 4096;
 
 pub(crate) struct Switch<F> {
     ports: BTreeMap<Id, Port<F>>,
@@ -133,6 +138,9 @@ impl<F: Far> Switch<F> {
         let at = |after: Duration| now.saturating_add(u64::try_from(after.as_nanos()).unwrap_or(u64::MAX));
         let mut port = Port {
             part: part(&self.parts, &who),
+            outward_weight: 0,
+            inward_weight: 0,
+            stations: 0,
             far,
             who,
             condition: Condition::default(),
@@ -151,7 +159,7 @@ impl<F: Far> Switch<F> {
         self.stations.retain(|_, at| *at != id);
         self.waiting
             .retain(|Reverse(waiting)| waiting.port != id || matches!(waiting.leg, Leg::Outward { .. }));
-        self.weight = self.waiting.iter().map(|Reverse(waiting)| weight(&waiting.frame)).sum();
+        self.weight = self.waiting.iter().map(|Reverse(waiting)| weight(waiting.frame.len())).sum();
         self.ports.remove(&id).map(|port| port.far)
     }
 
@@ -219,14 +227,12 @@ impl<F: Far> Switch<F> {
 
     /// A frame that a box has sent.
     pub(crate) fn receive(&mut self, id: Id, frame: &[u8], now: Nanos) {
-        let Some(port) = self.ports.get_mut(&id) else { return };
         let Some((_, from)) = frame::stations(frame) else { return };
-        port.far.see(frame);
-        if !frame::is_for_many(from)
-            && (self.stations.len() < MOST_STATIONS || self.stations.contains_key(&from))
-        {
-            self.stations.insert(from, id);
+        if !frame::is_for_many(from) {
+            self.learn(from, id);
         }
+        let Some(port) = self.ports.get_mut(&id) else { return };
+        port.far.see(frame);
         match port.condition.state {
             State::Up => {}
             State::Down => {
@@ -241,7 +247,8 @@ impl<F: Far> Switch<F> {
             _ => {}
         }
         let leg = Leg::Outward { part: port.part };
-        let fate = port.outward.pass(frame.len(), frame::kind(frame), now);
+        let room = room(frame.len(), port.outward_weight, self.weight);
+        let fate = port.outward.pass(frame.len(), room, frame::kind(frame), now);
         self.send(id, leg, frame, fate, now);
     }
 
@@ -252,8 +259,29 @@ impl<F: Far> Switch<F> {
             port.inward.counts.cut += 1;
             return;
         }
-        let fate = port.inward.pass(frame.len(), frame::kind(frame), now);
+        let fate = inward(port, self.weight, frame, now);
         self.send(id, Leg::Inward, frame, fate, now);
+    }
+
+    /// Remembers where a station is. What a box sends from more of them than are remembered takes no other box's place.
+    fn learn(&mut self, station: Mac, id: Id) {
+        let before = self.stations.get(&station).copied();
+        if before == Some(id) {
+            return;
+        }
+        let Some(port) = self.ports.get_mut(&id).filter(|port| port.stations < MOST_STATIONS) else { return };
+        port.stations += 1;
+        self.stations.insert(station, id);
+        if let Some(port) = before.and_then(|before| self.ports.get_mut(&before)) {
+            port.stations -= 1;
+        }
+    }
+
+    /// When all has left these links that boxes have sent on them.
+    pub(crate) fn sent_until(&self, links: &[Id]) -> Option<Nanos> {
+        let sent = self.waiting.iter().map(|Reverse(waiting)| waiting);
+        let sent = sent.filter(|sent| links.contains(&sent.port) && matches!(sent.leg, Leg::Outward { .. }));
+        sent.map(|sent| sent.at).max()
     }
 
     /// When something is to be done next.
@@ -278,7 +306,11 @@ impl<F: Far> Switch<F> {
         }
         while self.waiting.peek().is_some_and(|Reverse(waiting)| waiting.at <= now) {
             let Some(Reverse(waiting)) = self.waiting.pop() else { break };
-            self.weight -= weight(&waiting.frame);
+            let weight = weight(waiting.frame.len());
+            self.weight -= weight;
+            if let Some(waits) = self.weight_of(waiting.port, waiting.leg) {
+                *waits -= weight;
+            }
             self.arrive(waiting.port, waiting.leg, &waiting.frame, now);
         }
     }
@@ -302,23 +334,23 @@ impl<F: Far> Switch<F> {
         }
     }
 
+    /// There is room for it, as who has passed it has been told.
     fn wait(&mut self, port: Id, leg: Leg, frame: &[u8], at: Nanos) {
-        if self.weight + weight(frame) > MOST_WAITING {
-            if let Some(lane) = self.lane(port, leg) {
-                lane.counts.overflowed += 1;
-            }
-            return;
+        let weight = weight(frame.len());
+        self.weight += weight;
+        if let Some(waits) = self.weight_of(port, leg) {
+            *waits += weight;
         }
-        self.weight += weight(frame);
         self.number += 1;
         self.waiting.push(Reverse(Waiting { at, number: self.number, port, leg, frame: frame.into() }));
     }
 
-    fn lane(&mut self, port: Id, leg: Leg) -> Option<&mut Lane> {
+    /// What waits of a link, if that is still there.
+    fn weight_of(&mut self, port: Id, leg: Leg) -> Option<&mut usize> {
         let port = self.ports.get_mut(&port)?;
         Some(match leg {
-            Leg::Outward { .. } => &mut port.outward,
-            Leg::Inward => &mut port.inward,
+            Leg::Outward { .. } => &mut port.outward_weight,
+            Leg::Inward => &mut port.inward_weight,
         })
     }
 
@@ -367,7 +399,7 @@ impl<F: Far> Switch<F> {
                 port.inward.counts.cut += 1;
                 continue;
             }
-            let fate = port.inward.pass(frame.len(), frame::kind(frame), now);
+            let fate = inward(port, self.weight, frame, now);
             self.send(id, Leg::Inward, frame, fate, now);
         }
     }
@@ -387,6 +419,12 @@ impl<F: Far> Switch<F> {
             self.forward(id, port.part, &on, now);
         }
     }
+}
+
+/// What becomes of a frame that a box is to get, where so much waits in the LAN.
+fn inward<F>(port: &mut Port<F>, all: usize, frame: &[u8], now: Nanos) -> Fate {
+    let room = room(frame.len(), port.inward_weight, all);
+    port.inward.pass(frame.len(), room, frame::kind(frame), now)
 }
 
 fn count(counts: &mut Counts, frame: &[u8]) {

@@ -1,4 +1,7 @@
-use super::{waiting::BESIDES, *};
+use super::{
+    waiting::{BESIDES, MOST_WAITING},
+    *,
+};
 use etherparse::PacketBuilder;
 use std::{cell::RefCell, rc::Rc};
 
@@ -57,7 +60,7 @@ fn lan(boxes: &[&str]) -> (Switch<End>, Vec<End>) {
         let who = Who { name: Some(format!("box{host}")), nets: vec![net] };
         let end = End::default();
         let id = switch.add(who, end.clone(), condition, u64::from(host), Vec::new(), 0);
-        switch.stations.insert(mac(host), id);
+        switch.learn(mac(host), id);
         ends.push(end);
     }
     (switch, ends)
@@ -183,7 +186,72 @@ fn what_waits_has_a_bound() {
     }
     assert!(switch.weight <= MOST_WAITING);
     let overflowed = switch.members().next().map(|(_, _, _, passed)| passed.sent.overflowed);
-    assert_eq!(overflowed, Some(2_000 - (MOST_WAITING / (60_000 + BESIDES)) as u64));
+    assert_eq!(overflowed, Some(2_000 - (MOST_WAITING / 2 / (60_000 + BESIDES)) as u64));
+}
+
+#[test]
+fn what_waits_of_one_box_leaves_room_for_that_of_the_others() {
+    let (mut switch, ends) = lan(&["delay=1m", "delay=1m", "out.delay=10ms", ""]);
+    let mut large = frame(1, 2);
+    large.resize(60_000, 0);
+    for _ in 0..3_000 {
+        switch.receive(0, &large, 0);
+        switch.receive(1, &large, 0);
+    }
+    for _ in 0..300 {
+        switch.receive(2, &frame(3, 4), 0);
+        switch.receive(2, &large.clone(), 0);
+    }
+    let overflowed: Vec<_> = switch.members().map(|(_, _, _, passed)| passed.sent.overflowed).collect();
+    assert!(overflowed[0] > 0 && overflowed[1] > 0 && overflowed[2] == 0, "{overflowed:?}");
+    switch.run(10 * MILLI);
+    assert_eq!(ends[3].count(), 300);
+    // It is given back, to whom it was of.
+    while let Some(next) = switch.next_time() {
+        switch.run(next);
+    }
+    assert!(switch.weight == 0 && switch.ports.values().all(|port| port.outward_weight == 0));
+}
+
+#[test]
+fn what_there_is_no_room_for_takes_no_time_on_the_wire() {
+    // A frame of 1000 bytes takes a millisecond. What waits for the delay fills all room; when that is over the wire is free.
+    let (mut switch, ends) = lan(&["out.rate=8mbit out.delay=1m out.queue=64M", ""]);
+    let mut large = frame(1, 2);
+    large.resize(1000, 0);
+    let fits = MOST_WAITING / 2 / (1000 + BESIDES);
+    for _ in 0..2 * fits {
+        switch.receive(0, &large, 0);
+    }
+    let overflowed = switch.members().next().map(|(_, _, _, passed)| passed.sent.overflowed);
+    assert_eq!(overflowed, Some(fits as u64));
+    let all_sent = fits as u64 * MILLI + 60_000 * MILLI;
+    switch.run(all_sent);
+    assert_eq!((ends[1].count(), switch.next_time()), (fits, None));
+    switch.receive(0, &large, all_sent);
+    assert_eq!(switch.next_time(), Some(all_sent + 60_001 * MILLI));
+}
+
+#[test]
+fn who_sends_from_many_stations_keeps_no_other_from_being_known() {
+    let (mut switch, ends) = lan(&["", "", ""]);
+    let mut many = frame(1, 2);
+    many[7] = 1;
+    for number in 0..100_000_u32 {
+        many[8..12].copy_from_slice(&number.to_be_bytes());
+        switch.receive(0, &many, 0);
+    }
+    assert_eq!(switch.ports[&0].stations, MOST_STATIONS);
+    switch.receive(2, &frame(9, 2), 0);
+    let before = counts(&ends);
+    switch.receive(1, &frame(2, 9), 0);
+    assert_eq!(counts(&ends), [before[0], before[1], before[2] + 1]);
+    // One that is elsewhere by now is there alone.
+    switch.receive(1, &frame(9, 3), 0);
+    switch.receive(0, &frame(1, 9), 0);
+    assert_eq!((counts(&ends)[1], switch.ports[&2].stations), (before[1] + 1, 1));
+    switch.remove(0);
+    assert!(switch.stations.values().all(|at| *at != 0));
 }
 
 #[test]

@@ -45,12 +45,20 @@ impl Ord for Waiting {
 
 /// How much may be on its way in a LAN; what is more is dropped, so that a long delay and a fast sender do not take
 /// the machine's memory.
-pub(super) const MOST_WAITING: usize = 64 << 20;
+pub(super) const MOST_WAITING: usize = 128 << 20;
 
 /// What each takes besides its bytes, about: small ones are many.
 pub(super) const BESIDES: usize = 128;
 
-/// What a frame takes of that.
-pub(super) fn weight(frame: &[u8]) -> usize {
-    frame.len() + BESIDES
+/// What a frame of so many bytes takes of that.
+pub(super) fn weight(bytes: usize) -> usize {
+    bytes + BESIDES
+}
+
+/// How many frames of so many bytes may yet wait in a lane, of which `own` wait already of `all` in the LAN. A lane has at
+/// most as much as it leaves free: one alone half of all, and of however many that are full none takes another one's
+/// part.
+pub(super) fn room(bytes: usize, own: usize, all: usize) -> usize {
+    // Each takes of what is free what it adds to the lane's own.
+    MOST_WAITING.saturating_sub(all).saturating_sub(own) / (2 * weight(bytes))
 }
