@@ -44,12 +44,32 @@ pub(crate) fn neighbour(net: Net) -> IpAddr {
     }
 }
 
-/// The two addresses of the link whose host's side has a number in its name: each a network of 4 in 10.87.0.0/16.
-pub(crate) fn pair(name: &str) -> (Ipv4Addr, Ipv4Addr) {
+/// Whether two networks have an address in common.
+pub(crate) fn overlap(one: Net, other: Net) -> bool {
+    let bits = one.prefix.min(other.prefix);
+    let differs =
+        |width: u8, difference: u128| difference.checked_shr(u32::from(width - bits)).unwrap_or(0) != 0;
+    match (one.address, other.address) {
+        (IpAddr::V4(one), IpAddr::V4(other)) => !differs(32, u128::from(u32::from(one) ^ u32::from(other))),
+        (IpAddr::V6(one), IpAddr::V6(other)) => !differs(128, u128::from(one) ^ u128::from(other)),
+        _ => false,
+    }
+}
+
+/// The two addresses that the link can have whose host's side has a number in its name: each a network of 4. The first one
+/// is the number's own in 10.87.0.0/16, and the next 15 are that of no other number below 1024, so that two links which
+/// come at the same moment do not take the same; then come those of 192.168.87.0/24.
+pub(crate) fn pairs(name: &str) -> impl Iterator<Item = (Net, Net)> {
+    const STEP: u32 = 1024;
     let digits = name.trim_start_matches(|byte: char| !byte.is_ascii_digit());
     let number: u32 = digits.parse().unwrap_or(0);
-    let first = u32::from(Ipv4Addr::new(10, 87, 0, 0)) + (number % 0x4000) * 4;
-    (Ipv4Addr::from(first + 1), Ipv4Addr::from(first + 2))
+    let of = |first: Ipv4Addr, at: u32| {
+        let net = |host| Net { address: Ipv4Addr::from(u32::from(first) + at * 4 + host).into(), prefix: 30 };
+        (net(1), net(2))
+    };
+    let near =
+        (0..16).map(move |round| of(Ipv4Addr::new(10, 87, 0, 0), (number % 0x4000 + round * STEP) % 0x4000));
+    near.chain((0..64).map(move |more| of(Ipv4Addr::new(192, 168, 87, 0), (number % 64 + more) % 64)))
 }
 
 #[cfg(test)]
@@ -71,12 +91,31 @@ mod tests {
     #[test]
     fn each_link_to_the_host_has_addresses_of_its_own() {
         let text = |name| {
-            let (ours, theirs) = pair(name);
+            let (ours, theirs) = pairs(name).next().expect("a pair");
             format!("{ours} {theirs}")
         };
-        assert_eq!(text("nlink0"), "10.87.0.1 10.87.0.2");
-        assert_eq!(text("nlink1"), "10.87.0.5 10.87.0.6");
-        assert_eq!(text("nlink16383"), "10.87.255.253 10.87.255.254");
+        assert_eq!(text("nlink0"), "10.87.0.1/30 10.87.0.2/30");
+        assert_eq!(text("nlink1"), "10.87.0.5/30 10.87.0.6/30");
+        assert_eq!(text("nlink16383"), "10.87.255.253/30 10.87.255.254/30");
+        let near = |name| pairs(name).take(16).map(|(ours, _)| ours.address);
+        assert!(near("nlink0").all(|address| near("nlink1").all(|other| address != other)));
+    }
+
+    #[test]
+    fn networks_overlap_where_the_shorter_prefix_is_the_same() {
+        let of = |one: &str, other: &str| overlap(one.parse().expect("a net"), other.parse().expect("a net"));
+        assert!(
+            of("10.9.0.1/24", "10.9.0.9/30")
+                && of("10.9.0.1/32", "10.9.0.1/32")
+                && of("10.9.0.1/0", "1.1.1.1/32")
+        );
+        assert!(of("fd00::1/64", "fd00::2/127") && of("fd00::1/0", "fe00::1/128"));
+        assert!(
+            !of("10.9.0.1/24", "10.9.1.1/24")
+                && !of("10.9.0.1/32", "10.9.0.2/32")
+                && !of("fd00::1/128", "fd00::/128")
+        );
+        assert!(!of("10.9.0.1/0", "fd00::1/0"));
     }
 
     #[test]

@@ -415,7 +415,17 @@ impl Route {
 
     /// The queueing disciplines of all interfaces.
     pub(crate) fn disciplines(&self) -> io::Result<Vec<TcMessage>> {
-        self.send(RouteNetlinkMessage::GetQueueDiscipline(TcMessage::default()), NLM_F_DUMP)?;
+        let all = self.list(RouteNetlinkMessage::GetQueueDiscipline(TcMessage::default()))?;
+        let of = |message| match message {
+            RouteNetlinkMessage::NewQueueDiscipline(message) => Some(message),
+            _ => None,
+        };
+        Ok(all.into_iter().filter_map(of).collect())
+    }
+
+    /// All that there is of what is asked for, but for what is of kinds that are not ours.
+    pub(crate) fn list(&self, what: RouteNetlinkMessage) -> io::Result<Vec<RouteNetlinkMessage>> {
+        self.send(what, NLM_F_DUMP)?;
         let mut all = Vec::new();
         loop {
             let (answer, _) = self.0.recv_from_full()?;
@@ -426,9 +436,7 @@ impl Route {
                 {
                     Ok(NetlinkPayload::Done(_)) => return Ok(all),
                     Ok(NetlinkPayload::Error(error)) => return Err(error.to_io()),
-                    Ok(NetlinkPayload::InnerMessage(RouteNetlinkMessage::NewQueueDiscipline(message))) => {
-                        all.push(message);
-                    }
+                    Ok(NetlinkPayload::InnerMessage(message)) => all.push(message),
                     _ => {}
                 }
                 let length = usize::try_from(u32::from_ne_bytes(*length)).unwrap_or(0).next_multiple_of(4);

@@ -15,7 +15,7 @@
 //! | `holder.rs` | the process that has all the other ends |
 //! | `hosts.rs`, `etc.rs` | the names of boxes, as each box sees them |
 //! | `lan.rs`, `names.rs`, `message.rs` | how it is begun, found and spoken to |
-//! | `sides.rs`, `interface.rs`, `address.rs` | both ends: TAP devices, addresses and routes |
+//! | `sides.rs`, `interface.rs`, `address.rs`, `taken.rs` | both ends: TAP devices, addresses and routes |
 //! | `way_out.rs`, `passt.rs`, `world.rs`, `gateway.rs`, `publish.rs` | the way out to the world |
 //! | `pcap.rs`, `account.rs` | what is told |
 
@@ -42,6 +42,7 @@ mod script;
 mod sense;
 mod sides;
 mod switch;
+mod taken;
 mod way_out;
 mod words;
 mod world;
@@ -68,7 +69,7 @@ use chain::{Birth, Doing, Ended, Error, Launch, Link, Remedy, ReportFile, Result
 use nix::{errno::Errno, fcntl::OFlag, sched::CloneFlags, unistd::Pid};
 
 use crate::{
-    address::pair,
+    address::pairs,
     interface::{Pair, Route},
     lan::Connection,
     message::{Answer, Ask, Member},
@@ -337,8 +338,8 @@ impl Link for NetLink {
             return self.make_host_side();
         }
         if Self::nets(&self.words).next().is_none() {
-            let (_, theirs) = pair("0");
-            self.given.push(Word::Ip(Net { address: theirs.into(), prefix: 30 }));
+            // Nothing of the caller's has it, so that it may be that of another box.
+            self.given.extend(pairs("0").next().map(|(_, theirs)| Word::Ip(theirs)));
         }
         Ok(())
     }

@@ -9,10 +9,11 @@ use chain::{Error, Result};
 
 use crate::{
     Engine, INTERFACE, NetLink,
-    address::{neighbour, pair, station},
+    address::{neighbour, station},
     interface::{self, End, Other, Pair, Route, without_offloads},
     message::{Answer, Ask, Kernel},
     script::Step,
+    taken::Taken,
     words::{Net, Word},
 };
 
@@ -60,16 +61,18 @@ impl NetLink {
 
     /// The caller's end of a link that leads nowhere else.
     pub(crate) fn make_host_side(&mut self) -> Result<()> {
+        let taken = Taken::find(&Route::open()?)?;
+        taken.check(&Self::nets(&self.words).collect::<Vec<_>>())?;
         let hint = "without --lan a link leads to the caller's network, which must be its own; add --lan, or ns-enter user,net --";
         if self.place.engine == Engine::Kernel {
             let pair = Pair::numbered(HOST_INTERFACE, INTERFACE).map_err(|error| error.hint(hint))?;
-            let host = self.host_nets(&pair.near.name);
+            let host = self.host_nets(&pair.near.name, &taken)?;
             set_up(&pair.near.route, &pair.near.name, &host, self.mtu())?;
             self.pair = Some((pair, host));
             return Ok(());
         }
         let end = End::numbered(HOST_INTERFACE).map_err(|error| error.hint(hint))?;
-        let host = self.host_nets(&end.name);
+        let host = self.host_nets(&end.name, &taken)?;
         let words: Vec<_> = host.iter().copied().map(Word::Ip).collect();
         self.join(Some(&end.frames), end.other.as_ref(), None, &words, true, None)?;
         let route = Route::open()?;
@@ -81,7 +84,7 @@ impl NetLink {
     }
 
     /// The addresses of the caller's end, which has this name; the box's follow from them if nobody says them.
-    fn host_nets(&mut self, name: &str) -> Vec<Net> {
+    fn host_nets(&mut self, name: &str, taken: &Taken) -> Result<Vec<Net>> {
         let mut host = Vec::new();
         for net in Self::nets(&self.words) {
             let gateway = self.gateways().find(|gateway| gateway.is_ipv4() == net.address.is_ipv4());
@@ -92,14 +95,14 @@ impl NetLink {
             host.push(Net { address, prefix: net.prefix });
         }
         if host.is_empty() {
-            let (ours, theirs) = pair(name);
-            host.push(Net { address: ours.into(), prefix: 30 });
-            self.given.push(Word::Ip(Net { address: theirs.into(), prefix: 30 }));
+            let (ours, theirs) = taken.free_pair(name)?;
+            host.push(ours);
+            self.given.push(Word::Ip(theirs));
             if self.gateways().next().is_none() {
-                self.given.push(Word::Gateway(ours.into()));
+                self.given.push(Word::Gateway(ours.address));
             }
         }
-        host
+        Ok(host)
     }
 
     /// The box's end; the answer is the addresses that it is to have.
