@@ -99,6 +99,11 @@ impl Plan {
             let child = child.insert(self.spawn(launch, &birth, &signals)?);
             self.attend(launch, child)
         });
+        // Nobody needs to be told that it was ended while it waited for something.
+        let ending = match (ending, signals::ending()) {
+            (Err(error), Some(signal)) if error.errno() == Some(Errno::EINTR) => Ok(Ending::Killed(signal)),
+            (ending, _) => ending,
+        };
         let pid = child.as_ref().map(Child::pid);
         let released = child.as_ref().is_some_and(Child::was_released) && ending.is_ok();
         // Whatever failed, no child outlives this: dropping it kills and reaps it.

@@ -77,7 +77,7 @@ pub use nearest::nearest;
 pub use next::Next;
 pub use reexec::run_unchangeable;
 pub use report::ReportFile;
-pub use signals::{die_of, proc_is_ours, undisturbed};
+pub use signals::{die_of, proc_is_ours, undisturbed, wait_readable};
 pub use size::{Limit, Size};
 pub use span::Span;
 pub use sys::{

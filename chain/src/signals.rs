@@ -10,10 +10,14 @@
 use std::{
     fs,
     os::fd::{AsFd, BorrowedFd},
+    sync::OnceLock,
+    time::{Duration, Instant},
 };
 
 use nix::{
+    errno::Errno,
     libc,
+    poll::{PollFd, PollFlags, PollTimeout, poll},
     sys::{
         signal::{SigSet, SigmaskHow, Signal, kill, sigprocmask},
         signalfd::{SfdFlags, SignalFd, siginfo},
@@ -46,6 +50,7 @@ impl Signals {
             sys::disposition(Signal::SIGCHLD, false).doing(|| "watch for the end of the child".into())?;
         let fd = SignalFd::with_flags(&all, SfdFlags::SFD_CLOEXEC | SfdFlags::SFD_NONBLOCK)
             .doing(|| "open a signalfd".into())?;
+        let _ = HELD.set(Held { by: getpid(), caller });
         Ok(Self { fd, caller, child_was_ignored })
     }
 
@@ -73,6 +78,70 @@ pub(crate) fn restore_sigpipe() -> Result<()> {
     sys::disposition(Signal::SIGPIPE, sys::start::sigpipe_was_ignored())
         .map(drop)
         .doing(|| "restore SIGPIPE".into())
+}
+
+/// Who holds signals back, and which the caller did: the links are not given [`Signals`].
+static HELD: OnceLock<Held> = OnceLock::new();
+
+struct Held {
+    by: Pid,
+    caller: SigSet,
+}
+
+/// How long a wait goes on before it is asked whether a signal is to end it: most are over by then.
+const AT_FIRST: Duration = Duration::from_millis(20);
+
+/// Waits until `fd` can be read or has been closed, and says whether that was so in time. In a supervisor, which holds
+/// signals back, one that asks the program to end does so with EINTR, and stays to be seen by others; its children
+/// are ended by it.
+pub fn wait_readable(fd: BorrowedFd, patience: Duration) -> nix::Result<bool> {
+    let until = Instant::now() + patience;
+    if poll_until(&mut [PollFd::new(fd, PollFlags::POLLIN)], until.min(Instant::now() + AT_FIRST))? {
+        return Ok(true);
+    }
+    let ending = HELD.get().filter(|held| held.by == getpid()).map(ending_signals);
+    let ending = match ending {
+        Some(signals) => {
+            Some(SignalFd::with_flags(&signals?, SfdFlags::SFD_CLOEXEC | SfdFlags::SFD_NONBLOCK)?)
+        }
+        None => None,
+    };
+    let mut fds = vec![PollFd::new(fd, PollFlags::POLLIN)];
+    fds.extend(ending.as_ref().map(|signals| PollFd::new(signals.as_fd(), PollFlags::POLLIN)));
+    let in_time = poll_until(&mut fds, until)?;
+    if in_time && !fds[0].any().unwrap_or(false) { Err(Errno::EINTR) } else { Ok(in_time) }
+}
+
+fn poll_until(fds: &mut [PollFd], until: Instant) -> nix::Result<bool> {
+    loop {
+        // Rounded up, so that the time is over after it.
+        let left = until.saturating_duration_since(Instant::now()).as_nanos().div_ceil(1_000_000);
+        let left = PollTimeout::try_from(i32::try_from(left).unwrap_or(i32::MAX)).unwrap_or(PollTimeout::MAX);
+        match poll(fds, left) {
+            Err(Errno::EINTR) => {}
+            done => return done.map(|ready| ready > 0),
+        }
+    }
+}
+
+/// Those by which people and service managers ask a program to end, but for what its caller ignored or held back.
+const ASKS_TO_END: [Signal; 4] = [Signal::SIGINT, Signal::SIGTERM, Signal::SIGHUP, Signal::SIGQUIT];
+
+fn ending_signals(held: &Held) -> nix::Result<SigSet> {
+    let mut signals = SigSet::empty();
+    for signal in ASKS_TO_END {
+        if !held.caller.contains(signal) && !sys::is_ignored(signal)? {
+            signals.add(signal);
+        }
+    }
+    Ok(signals)
+}
+
+/// The signal that has ended a wait in this process.
+pub(crate) fn ending() -> Option<Signal> {
+    let signals = HELD.get().map(ending_signals)?.ok()?;
+    let waiting = sys::pending().ok()?;
+    ASKS_TO_END.into_iter().find(|signal| signals.contains(*signal) && waiting.contains(*signal))
 }
 
 /// Does what must not be left half-way: a signal that would end the program meanwhile does so after it.

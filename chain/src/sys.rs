@@ -276,6 +276,26 @@ pub(crate) fn disposition(signal: nix::sys::signal::Signal, ignored: bool) -> ni
     Ok(matches!(old.handler(), SigHandler::SigIgn))
 }
 
+/// Whether a signal is ignored.
+pub(crate) fn is_ignored(signal: nix::sys::signal::Signal) -> nix::Result<bool> {
+    // SAFETY: sigaction is plain numbers and an address, for which zero is valid.
+    let mut action: libc::sigaction = unsafe { std::mem::zeroed() };
+    // SAFETY: nothing is set, and what is asked for lives through the call.
+    Errno::result(unsafe { libc::sigaction(signal as i32, std::ptr::null(), &raw mut action) })?;
+    Ok(action.sa_sigaction == libc::SIG_IGN)
+}
+
+/// The signals that wait because they are held back (sigpending(2)).
+pub(crate) fn pending() -> nix::Result<nix::sys::signal::SigSet> {
+    let mut set = std::mem::MaybeUninit::<libc::sigset_t>::uninit();
+    // SAFETY: the call writes the whole set.
+    Errno::result(unsafe { libc::sigpending(set.as_mut_ptr()) })?;
+    // SAFETY: as above, by a call that has succeeded.
+    let set = unsafe { set.assume_init() };
+    // SAFETY: the kernel has put signals there and nothing else.
+    Ok(unsafe { nix::sys::signal::SigSet::from_sigset_t_unchecked(set) })
+}
+
 /// Whether this process is in another user namespace than the first one (user_namespaces(7)).
 pub fn in_user_namespace() -> bool {
     use std::os::unix::fs::MetadataExt;

@@ -7,7 +7,7 @@ use clap::Parser;
 
 use crate::{
     Engine, NetLink, Publish, account,
-    lan::Connection,
+    lan::{Connection, PATIENCE},
     message::Ask,
     names,
     words::{self, Name, Word, is_a_box},
@@ -229,13 +229,16 @@ fn reach(lan: &Name) -> Result<Connection> {
 }
 
 fn show(lan: &Name, json: bool) -> Result<()> {
-    let members = reach(lan)?.members(&Ask::Members)?;
+    let members = reach(lan)?.members(&Ask::Members, PATIENCE)?;
     let text = if json { chain::json(&members)? } else { account::members(&members) };
     chain::print(&text).map(drop)
 }
 
 fn list(json: bool) -> Result<()> {
-    let names = names::all()?;
+    let (names, silent) = names::all()?;
+    for why in &silent {
+        chain::note("net-link", why);
+    }
     let lines = || names.iter().flat_map(|name| [name, "\n"]).collect();
     let text = if json { chain::json(&names)? } else { lines() };
     chain::print(&text).map(drop)

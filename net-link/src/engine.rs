@@ -39,6 +39,9 @@ const MOST_JITTER: Duration = Duration::from_nanos(i32::MAX.unsigned_abs() as u6
 /// tbf's limit is a number of bytes of 32 bits, to which a packet is added.
 const MOST_QUEUE: u64 = 1 << 31;
 
+/// A lane alone has half of what may wait in a LAN.
+const MOST_OF_USER: u64 = 64 << 20;
+
 const OTHERWISE: &str = "--engine user can";
 
 /// Fails for words that mean what the kernel cannot do. A link is alone if nothing of ours is in between.
@@ -52,8 +55,20 @@ pub(crate) fn check_words(words: &[Word]) -> Result<()> {
     }
 }
 
-/// The same for what a link is to be.
-pub(crate) fn check(condition: &Condition, is_alone: bool) -> Result<()> {
+/// The same for what a link is to be that this program is the engine of.
+pub(crate) fn check_user(condition: &Condition) -> Result<()> {
+    let queues = [condition.outward, condition.inward].into_iter().filter_map(|quality| quality.queue);
+    match queues.into_iter().find(|queue| queue.0 > MOST_OF_USER) {
+        Some(queue) => {
+            let why = "not more than 64M can wait in a process of ours";
+            Err(Error::new(Trait::Queue(queue).to_string(), why).hint("--engine kernel can have 2G"))
+        }
+        None => Ok(()),
+    }
+}
+
+/// The same for one that the kernel is the engine of.
+pub(crate) fn check_kernel(condition: &Condition, is_alone: bool) -> Result<()> {
     if is_alone && matches!(condition.state, State::Unreachable | State::Reset) {
         let error = Error::new(condition.state.to_string(), "the kernel does not answer for others");
         return Err(error.hint("--engine user can, and --lan"));
@@ -187,7 +202,19 @@ mod tests {
         check_words(&words).map_err(|error| error.to_string())?;
         let mut condition = Condition::default();
         condition.change_all(&words);
-        check(&condition, is_alone).map_err(|error| error.to_string())
+        check_kernel(&condition, is_alone).map_err(|error| error.to_string())
+    }
+
+    #[test]
+    fn a_queue_that_a_process_of_ours_cannot_have_is_refused() {
+        let checked = |word: &str| {
+            let mut condition = Condition::default();
+            condition.change(&word.parse().expect("a word"));
+            check_user(&condition)
+        };
+        assert!(
+            checked("queue=64M").is_ok() && checked("in.queue=65M").is_err() && checked("queue=65M").is_err()
+        );
     }
 
     #[test]

@@ -12,7 +12,7 @@ use std::{
     },
 };
 
-use chain::{Doing, Remedy, Result};
+use chain::{Doing, Remedy, Result, errno};
 use netlink_packet_core::{
     NLM_F_ACK, NLM_F_CREATE, NLM_F_DUMP, NLM_F_EXCL, NLM_F_REPLACE, NLM_F_REQUEST, NetlinkMessage,
     NetlinkPayload,
@@ -35,10 +35,12 @@ use nix::{
     sched::{CloneFlags, setns, unshare},
     sys::socket::{
         AddressFamily, SockFlag, SockType, setsockopt, socket,
-        sockopt::{RcvBufForce, SndBufForce},
+        sockopt::{RcvBufForce, ReceiveTimeout, SendTimeout, SndBufForce},
     },
+    sys::time::{TimeVal, TimeValLike},
     unistd::Pid,
 };
+use rustix::net::sockopt::{socket_domain as get_socket_domain, socket_protocol as get_socket_protocol};
 
 use crate::{frame::Mac, words::Net};
 
@@ -304,6 +306,9 @@ pub(crate) fn set_carrier(frames: Option<BorrowedFd>, other: Option<&Other>, is_
     };
 }
 
+/// Milliseconds.
+const MOMENT: i64 = 500;
+
 /// The network namespace that the caller is in, as rtnetlink sees it.
 pub(crate) struct Route(Socket);
 
@@ -329,10 +334,19 @@ impl Route {
         Ok(Self(socket))
     }
 
-    /// As it was in another process, whose network namespace it stays in.
-    pub(crate) fn from_descriptor(descriptor: OwnedFd) -> Self {
+    /// As it was in another process, whose network namespace it stays in. The kernel answers while it is asked, so who
+    /// does not is no kernel, or is listened to by another: that is waited for no longer than a moment.
+    pub(crate) fn from_descriptor(descriptor: OwnedFd) -> nix::Result<Self> {
+        // The number of NETLINK_ROUTE is 0.
+        let is_kernels =
+            get_socket_domain(&descriptor).map_err(errno)? == rustix::net::AddressFamily::NETLINK;
+        if !is_kernels || get_socket_protocol(&descriptor).map_err(errno)?.is_some() {
+            return Err(Errno::EPROTOTYPE);
+        }
+        setsockopt(&descriptor, ReceiveTimeout, &TimeVal::milliseconds(MOMENT))?;
+        setsockopt(&descriptor, SendTimeout, &TimeVal::milliseconds(MOMENT))?;
         // SAFETY: it is open, and nobody else has it from here on.
-        Self(unsafe { Socket::from_raw_fd(descriptor.into_raw_fd()) })
+        Ok(Self(unsafe { Socket::from_raw_fd(descriptor.into_raw_fd()) }))
     }
 
     /// Makes two interfaces that are connected, the second one in another network namespace.
@@ -431,7 +445,6 @@ impl Route {
             let (answer, _) = self.0.recv_from_full()?;
             let mut rest = answer.as_slice();
             while let Some((length, _)) = rest.split_first_chunk() {
-                // Those of kinds that are not ours need not be understood.
                 match NetlinkMessage::<RouteNetlinkMessage>::deserialize(rest).map(|message| message.payload)
                 {
                     Ok(NetlinkPayload::Done(_)) => return Ok(all),
@@ -506,4 +519,23 @@ fn link(name: &str) -> LinkMessage {
     let mut link = LinkMessage::default();
     link.attributes.push(LinkAttribute::IfName(name.to_owned()));
     link
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use nix::sys::socket::socketpair;
+
+    #[test]
+    fn what_is_no_rtnetlink_is_refused_and_who_does_not_answer_is_not_waited_for() {
+        let flags = SockFlag::SOCK_CLOEXEC;
+        let pair = socketpair(AddressFamily::Unix, SockType::SeqPacket, None, flags).expect("sockets");
+        assert_eq!(Route::from_descriptor(pair.0).expect_err("no rtnetlink"), Errno::EPROTOTYPE);
+        let route = Route::from_descriptor(
+            Route::open().expect("rtnetlink").as_fd().try_clone_to_owned().expect("a copy"),
+        );
+        // It is asked nothing.
+        let error = route.expect("rtnetlink").answer().expect_err("no answer");
+        assert_eq!(error.kind(), io::ErrorKind::WouldBlock);
+    }
 }

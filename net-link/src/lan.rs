@@ -4,9 +4,10 @@
 use std::{
     fs,
     os::fd::{AsFd, AsRawFd, OwnedFd},
+    time::{Duration, Instant},
 };
 
-use chain::{Doing, Error, Result};
+use chain::{Doing, Error, Result, wait_readable};
 use nix::{
     errno::Errno,
     sys::{
@@ -14,19 +15,30 @@ use nix::{
         resource::{Resource, getrlimit, setrlimit},
         signal::{SigSet, SigmaskHow, sigprocmask},
         socket::{AddressFamily, Shutdown, SockFlag, SockType, shutdown, socketpair},
-        wait::waitpid,
+        wait::{WaitPidFlag, waitpid},
     },
     unistd::{ForkResult, Pid, chdir, fork, getpid, setsid},
+};
+use rustix::{
+    process::{PidfdFlags, pidfd_open},
+    thread::{CapabilitySet, CapabilitySets, capabilities, set_capabilities, set_no_new_privs},
 };
 
 use crate::{
     holder::Holder,
     message::{self, Answer, Ask, Member},
-    names::{self, Rivals},
+    names::{self, Rivals, peer},
 };
 
 /// How often one is tried to be found that has ended in between.
 const TRIES: u32 = 100;
+
+/// How long an answer is waited for. The holder does nothing that takes long, but the kernel may let it wait.
+pub(crate) const PATIENCE: Duration = Duration::from_secs(20);
+
+/// The same when NEXT has ended by itself, and when it has been ended, by who waits for that.
+pub(crate) const AT_THE_END: Duration = Duration::from_secs(10);
+pub(crate) const WHEN_ENDED: Duration = Duration::from_secs(2);
 
 /// To the process that holds a LAN.
 #[derive(Debug)]
@@ -65,9 +77,14 @@ impl Connection {
         Ok(None)
     }
 
+    /// One by a socket that leads to who may hold one.
+    pub(crate) fn to(socket: OwnedFd) -> Self {
+        Self { socket, holder: None }
+    }
+
     /// Waits until who listens holds a LAN, or will not.
     pub(crate) fn greet(socket: OwnedFd) -> Result<Option<Self>> {
-        let connection = Self { socket, holder: None };
+        let connection = Self::to(socket);
         // Once it has answered it knows us, and does not end.
         match connection.ask(&Ask::Hello, &[]) {
             Ok(_) => Ok(Some(connection)),
@@ -78,12 +95,21 @@ impl Connection {
 
     /// Asks, and gives the last answer.
     pub(crate) fn ask(&self, ask: &Ask, descriptors: &[std::os::fd::BorrowedFd]) -> Result<Answer> {
-        message::send(self.socket.as_fd(), ask, descriptors).doing(doing)?;
-        self.answer()
+        self.send(ask, descriptors)?;
+        self.answer(PATIENCE)
     }
 
-    fn answer(&self) -> Result<Answer> {
+    pub(crate) fn send(&self, ask: &Ask, descriptors: &[std::os::fd::BorrowedFd]) -> Result<()> {
+        message::send(self.socket.as_fd(), ask, descriptors).doing(doing)
+    }
+
+    pub(crate) fn answer(&self, patience: Duration) -> Result<Answer> {
+        let until = Instant::now() + patience;
         loop {
+            let left = until.saturating_duration_since(Instant::now());
+            if !wait_readable(self.socket.as_fd(), left).doing(doing)? {
+                return Err(self.silence());
+            }
             match message::receive(self.socket.as_fd()) {
                 Ok(Some((Answer::Refused { doing, why, hint }, _))) => {
                     return Err(Error::new(doing, why).hint(hint));
@@ -103,13 +129,21 @@ impl Connection {
         message::receive(self.socket.as_fd()).ok().flatten().map(|(answer, _)| answer)
     }
 
+    /// What is said when there is no answer in time.
+    pub(crate) fn silence(&self) -> Error {
+        let error = Error::new(doing(), "it does not answer");
+        match self.holder.or_else(|| peer(&self.socket).map(|peer| Pid::from_raw(peer.pid()))) {
+            Some(holder) if holder.as_raw() > 0 => error.hint(format!("is process {holder} stopped?")),
+            _ => error,
+        }
+    }
+
     /// Asks for links: of all, or to leave.
-    pub(crate) fn members(&self, ask: &Ask) -> Result<Vec<Member>> {
+    pub(crate) fn members(&self, ask: &Ask, patience: Duration) -> Result<Vec<Member>> {
         let mut members = Vec::new();
-        let mut answer = self.ask(ask, &[])?;
-        while let Answer::Member(member) = answer {
+        self.send(ask, &[])?;
+        while let Answer::Member(member) = self.answer(patience)? {
             members.push(*member);
-            answer = self.answer()?;
         }
         Ok(members)
     }
@@ -117,19 +151,28 @@ impl Connection {
 
 impl Connection {
     /// Ends the connection. If the LAN ends with it, this waits until its holder is gone.
-    pub(crate) fn see_off(self) {
+    pub(crate) fn see_off(self, patience: Duration) {
         let _ = shutdown(self.socket.as_raw_fd(), Shutdown::Write);
-        if let Ok(Some((Answer::Ended, _))) = message::receive(self.socket.as_fd()) {
-            let _ = message::receive::<Answer>(self.socket.as_fd());
-            self.bury();
+        let hears = || wait_readable(self.socket.as_fd(), patience) == Ok(true);
+        if hears()
+            && let Ok(Some((Answer::Ended, _))) = message::receive(self.socket.as_fd())
+            && hears()
+        {
+            self.bury(patience);
         }
     }
 
     /// Leaves no zombie of a holder that has ended. If it is no child of this process, or not any more, process 1 is
     /// the one who does that.
-    pub(crate) fn bury(self) {
+    pub(crate) fn bury(self, patience: Duration) {
+        let Some(holder) = self.holder else { return };
         // As process 1 of a pid namespace the supervisor may have done so.
-        let _ = self.holder.map(|holder| waitpid(holder, None));
+        if let Some(pid) = rustix::process::Pid::from_raw(holder.as_raw())
+            && let Ok(process) = pidfd_open(pid, PidfdFlags::empty())
+            && wait_readable(process.as_fd(), patience) == Ok(true)
+        {
+            let _ = waitpid(holder, Some(WaitPidFlag::WNOHANG));
+        }
     }
 }
 
@@ -186,7 +229,18 @@ fn hold(first: OwnedFd, listener: Option<OwnedFd>, supervisor: i32) -> Result<()
     if let Ok((_, most)) = getrlimit(Resource::RLIMIT_NOFILE) {
         let _ = setrlimit(Resource::RLIMIT_NOFILE, most, most);
     }
+    keep_only_what_is_needed().doing(doing)?;
     // The supervisor holds signals back that are to be passed on.
     sigprocmask(SigmaskHow::SIG_SETMASK, Some(&SigSet::empty()), None).doing(doing)?;
     Holder::new(first, supervisor, listener).and_then(Holder::run).doing(doing)
+}
+
+/// Gives up all privileges but those over networks, of which interfaces are changed: boxes reach this process by each frame
+/// that they send.
+fn keep_only_what_is_needed() -> rustix::io::Result<()> {
+    let had = capabilities(None)?;
+    let left = CapabilitySet::NET_ADMIN;
+    set_no_new_privs(true)?;
+    let (effective, permitted) = (had.effective & left, had.permitted & left);
+    set_capabilities(None, CapabilitySets { effective, permitted, inheritable: CapabilitySet::empty() })
 }

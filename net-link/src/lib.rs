@@ -65,7 +65,7 @@ use std::{
     path::Path,
 };
 
-use chain::{Birth, Doing, Ended, Error, Launch, Link, Remedy, ReportFile, Result};
+use chain::{Birth, Doing, Ended, Ending, Error, Launch, Link, Remedy, ReportFile, Result};
 use nix::{errno::Errno, fcntl::OFlag, sched::CloneFlags, unistd::Pid};
 
 use crate::{
@@ -205,8 +205,8 @@ impl NetLink {
             condition
                 .check(words)
                 .and_then(|()| match self.place.engine {
-                    Engine::Kernel => engine::check(&condition, self.place.way.lan.is_none()),
-                    Engine::User => Ok(()),
+                    Engine::Kernel => engine::check_kernel(&condition, self.place.way.lan.is_none()),
+                    Engine::User => engine::check_user(&condition),
                 })
                 .map_err(|error| match after {
                     Some(after) => error.within(&format!("--script: at {}", chain::Span(after))),
@@ -389,7 +389,7 @@ impl Link for NetLink {
             _ => {}
         }
         if let Some(connection) = self.connection.take() {
-            connection.bury();
+            connection.bury(lan::WHEN_ENDED);
         }
         Err(self.nobody_holds_it())
     }
@@ -407,12 +407,19 @@ impl Link for NetLink {
 impl NetLink {
     /// Ends the link, and tells what has passed.
     fn leave(&mut self, ended: &Ended) -> Result<()> {
-        if let Some((route, index)) = self.host_side.take() {
+        let host_side = self.host_side.take();
+        let has_ended = matches!(ended.ending, Ending::Exited(_));
+        let patience = if has_ended { lan::AT_THE_END } else { lan::WHEN_ENDED };
+        let connection = self.connection.take();
+        let answered = connection
+            .as_ref()
+            .map(|connection| connection.members(&Ask::Leave { arrives: has_ended }, patience));
+        if let Some((route, index)) = host_side {
             // It may be gone, if the process that held the other one is.
             let _ = route.remove(index);
         }
-        let Some(connection) = self.connection.take() else { return Ok(()) };
-        let members = match connection.members(&Ask::Leave) {
+        let Some((connection, answered)) = connection.zip(answered) else { return Ok(()) };
+        let members = match answered {
             // The alarm was about to say so when NEXT ended. What kept NEXT from running has been said.
             Err(error) if lan::is_gone(&error) => {
                 return if ended.released { Err(self.nobody_holds_it()) } else { Ok(()) };
@@ -421,7 +428,7 @@ impl NetLink {
         };
         // It is gone before who waits for this process looks for what is left.
         self.way_out = None;
-        connection.see_off();
+        connection.see_off(patience);
         // The host's side is told of by the other one.
         match members.last().filter(|_| ended.released) {
             Some(member) => self.tell(member),

@@ -4,18 +4,21 @@
 use std::{
     fs::File,
     io::{IoSlice, IoSliceMut, Write},
+    mem::MaybeUninit,
     os::{
-        fd::{AsFd, AsRawFd, BorrowedFd, FromRawFd, OwnedFd},
+        fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd},
         unix::fs::FileExt,
     },
 };
 
 use chain::errno;
-
 use nix::{
-    cmsg_space,
     errno::Errno,
-    sys::socket::{ControlMessage, ControlMessageOwned, MsgFlags, recvmsg, sendmsg},
+    sys::socket::{ControlMessage, MsgFlags, sendmsg},
+};
+use rustix::{
+    cmsg_space,
+    net::{RecvAncillaryBuffer, RecvAncillaryMessage, RecvFlags, ReturnFlags, recvmsg},
 };
 use rustix::fs::{MemfdFlags, memfd_create};
 use serde::{Deserialize, Serialize, de::DeserializeOwned};
@@ -50,8 +53,9 @@ pub(crate) enum Ask {
     Own,
     /// Who is there: each as [`Answer::Member`].
     Members,
-    /// To be let go: each link as [`Answer::Member`] once more.
-    Leave,
+    /// To be let go: each link as [`Answer::Member`] once more. Where all that the box reaches goes too, what it has sent is
+    /// to arrive before that, for a second at most.
+    Leave { arrives: bool },
 }
 
 /// A link that the kernel is the engine of.
@@ -163,32 +167,55 @@ pub(crate) fn send_text(socket: BorrowedFd, text: &[u8], descriptors: &[Borrowed
     sendmsg::<()>(socket.as_raw_fd(), &[IoSlice::new(text)], control, flags, None).map(drop)
 }
 
-/// The next one; `None` when the other side has closed. EBADMSG if it is none.
+/// The next one; `None` when the other side has closed. EBADMSG if it is none, or one with more descriptors than any has:
+/// those that came are closed, and so are they if there was no room for all.
 pub(crate) fn receive<T: DeserializeOwned>(socket: BorrowedFd) -> nix::Result<Option<(T, Vec<OwnedFd>)>> {
     let mut text = vec![0; MOST];
-    let mut control = cmsg_space!([i32; MOST_DESCRIPTORS]);
-    let (bytes, mut descriptors, is_cut) = {
-        let mut parts = [IoSliceMut::new(&mut text)];
-        let flags = MsgFlags::MSG_CMSG_CLOEXEC;
-        let received = recvmsg::<()>(socket.as_raw_fd(), &mut parts, Some(&mut control), flags)?;
-        let mut descriptors = Vec::new();
-        for control in received.cmsgs()? {
-            if let ControlMessageOwned::ScmRights(raw) = control {
-                // SAFETY: the kernel has just made these descriptors for us, and nobody else has them.
-                descriptors.extend(raw.into_iter().map(|fd| unsafe { OwnedFd::from_raw_fd(fd) }));
-            }
+    let mut space = [MaybeUninit::uninit(); cmsg_space!(ScmRights(MOST_DESCRIPTORS))];
+    let mut control = RecvAncillaryBuffer::new(&mut space);
+    let mut parts = [IoSliceMut::new(&mut text)];
+    let received = recvmsg(socket, &mut parts, &mut control, RecvFlags::CMSG_CLOEXEC).map_err(errno)?;
+    let mut descriptors = Vec::new();
+    for control in control.drain() {
+        if let RecvAncillaryMessage::ScmRights(more) = control {
+            descriptors.extend(more);
         }
-        (received.bytes, descriptors, received.flags.intersects(MsgFlags::MSG_TRUNC | MsgFlags::MSG_CTRUNC))
-    };
-    if bytes == 0 {
+    }
+    if received.bytes == 0 {
         return Ok(None);
     }
-    text.truncate(bytes);
+    let is_cut = received.flags.intersects(ReturnFlags::TRUNC | ReturnFlags::CTRUNC)
+        || descriptors.len() > MOST_DESCRIPTORS;
+    text.truncate(received.bytes);
     if text == IN_FILE {
         text = text_in(&mut descriptors)?;
     }
     match serde_json::from_slice(&text) {
         Ok(message) if !is_cut => Ok(Some((message, descriptors))),
         _ => Err(Errno::EBADMSG),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::{fs::File, io::Read, os::fd::AsFd};
+
+    use super::*;
+    use nix::sys::socket::{AddressFamily, SockFlag, SockType, socketpair};
+
+    #[test]
+    fn descriptors_of_a_message_that_has_too_many_are_closed() {
+        let flags = SockFlag::SOCK_CLOEXEC;
+        let pair = socketpair(AddressFamily::Unix, SockType::SeqPacket, None, flags);
+        let (ours, theirs) = pair.expect("sockets");
+        for count in [MOST_DESCRIPTORS + 1, 253] {
+            let (reader, writer) = nix::unistd::pipe().expect("a pipe");
+            send(ours.as_fd(), &Ask::Members, &vec![writer.as_fd(); count]).expect("sent");
+            drop(writer);
+            assert_eq!(receive::<Ask>(theirs.as_fd()).expect_err("too many"), Errno::EBADMSG);
+            // It ends when nobody has the other side.
+            let mut said = Vec::new();
+            assert_eq!(File::from(reader).read_to_end(&mut said).expect("an end"), 0);
+        }
     }
 }

@@ -5,6 +5,7 @@
 //! cannot be in it: it is another one in each user namespace.
 
 use std::{
+    collections::BTreeSet,
     fs,
     io::{BufRead, BufReader},
     os::fd::{AsRawFd, OwnedFd},
@@ -14,18 +15,17 @@ use std::{
 use chain::{Doing, Error, Result};
 use nix::{
     errno::Errno,
-    sys::{
-        socket::{
-            AddressFamily, Backlog, SockFlag, SockType, UnixAddr, UnixCredentials, bind, connect, getsockopt,
-            listen, setsockopt, socket,
-            sockopt::{PeerCredentials, SendTimeout},
-        },
-        time::{TimeVal, TimeValLike},
+    sys::socket::{
+        AddressFamily, Backlog, SockFlag, SockType, UnixAddr, UnixCredentials, bind, connect, getsockopt,
+        listen, socket, sockopt::PeerCredentials,
     },
     unistd::Uid,
 };
 
-use crate::lan::{Connection, doing};
+use crate::{
+    lan::{Connection, doing, is_gone},
+    message::Ask,
+};
 
 /// How the sockets' names begin; a number and the LAN's name follow.
 const PREFIX: &str = "chainbox-lan/";
@@ -33,6 +33,9 @@ const PREFIX: &str = "chainbox-lan/";
 /// How long those together may take to be reached who have no room for one more. Thousands can wait at a time, and a
 /// LAN's holder does nothing that takes long.
 const PATIENCE: Duration = Duration::from_secs(2);
+
+/// How long they are left alone in between.
+const PAUSE: Duration = Duration::from_millis(5);
 
 /// Who is at the other end.
 pub(crate) fn peer(socket: &OwnedFd) -> Option<UnixCredentials> {
@@ -120,44 +123,62 @@ fn listeners(mut each: impl FnMut(u32, &str)) -> Result<()> {
 
 /// Connections to those of them who are this user.
 pub(crate) fn ours(lan: &str, numbers: &[u32]) -> Result<Vec<OwnedFd>> {
-    let mut ours = Vec::new();
-    let mut full = Vec::new();
-    for number in numbers {
-        let socket = new_socket()?;
-        rustix::io::ioctl_fionbio(&socket, true).doing(doing)?;
-        match connect(socket.as_raw_fd(), &address(lan, *number)?) {
-            Ok(()) if is_ours(&socket) => {
-                rustix::io::ioctl_fionbio(&socket, false).doing(doing)?;
-                ours.push(socket);
-            }
-            Err(Errno::EAGAIN) => full.push(*number),
-            // Another user's, or nobody's any more.
-            _ => {}
-        }
-    }
-    // It may be ours though others crowd at it, or another's who takes no one in.
-    let start = Instant::now();
-    for number in full {
-        let left = PATIENCE.saturating_sub(start.elapsed());
-        let Ok(left @ 1..) = i64::try_from(left.as_micros()) else { break };
-        let socket = new_socket()?;
-        setsockopt(&socket, SendTimeout, &TimeVal::microseconds(left)).doing(doing)?;
-        if connect(socket.as_raw_fd(), &address(lan, number)?).is_ok() && is_ours(&socket) {
-            setsockopt(&socket, SendTimeout, &TimeVal::zero()).doing(doing)?;
-            ours.push(socket);
-        }
-    }
-    Ok(ours)
+    let all: Vec<_> = numbers.iter().map(|number| (*number, lan)).collect();
+    Ok(reach(&all)?.into_iter().map(|(_, socket)| socket).collect())
 }
 
-/// The LANs of this user.
-pub(crate) fn all() -> Result<Vec<String>> {
-    let mut names = std::collections::BTreeSet::new();
-    listeners(|_, name| {
-        names.insert(name.to_owned());
-    })?;
-    let is_found = |name: &String| Connection::find(name).is_ok_and(|found| found.is_some());
-    Ok(names.into_iter().filter(is_found).collect())
+/// The same for LANs of any names, which are told: all together take no longer than one may.
+fn reach<'a>(all: &[(u32, &'a str)]) -> Result<Vec<(&'a str, OwnedFd)>> {
+    let until = Instant::now() + PATIENCE;
+    let (mut ours, mut full) = (Vec::new(), all.to_vec());
+    loop {
+        let mut still_full = Vec::new();
+        for (number, lan) in full {
+            let socket = new_socket()?;
+            rustix::io::ioctl_fionbio(&socket, true).doing(doing)?;
+            match connect(socket.as_raw_fd(), &address(lan, number)?) {
+                Ok(()) if is_ours(&socket) => {
+                    rustix::io::ioctl_fionbio(&socket, false).doing(doing)?;
+                    ours.push((lan, socket));
+                }
+                Err(Errno::EAGAIN) => still_full.push((number, lan)),
+                // Another user's, or nobody's any more.
+                _ => {}
+            }
+        }
+        full = still_full;
+        // It may be ours though others crowd at it, or another's who takes no one in. The kernel tells nobody when there is
+        // room (connect(2), EAGAIN).
+        if full.is_empty() || Instant::now() >= until {
+            return Ok(ours);
+        }
+        std::thread::sleep(PAUSE);
+    }
+}
+
+/// The LANs of this user, and those of them whose holders do not answer. All are asked before any is waited for.
+pub(crate) fn all() -> Result<(BTreeSet<String>, Vec<String>)> {
+    if check_who_we_are().is_err() {
+        return Ok((BTreeSet::new(), Vec::new()));
+    }
+    let mut found = Vec::new();
+    listeners(|number, name| found.push((number, name.to_owned())))?;
+    let found: Vec<_> = found.iter().map(|(number, name)| (*number, name.as_str())).collect();
+    let asked = reach(&found)?.into_iter().filter_map(|(name, socket)| {
+        let connection = Connection::to(socket);
+        connection.send(&Ask::Hello, &[]).is_ok().then_some((name, connection))
+    });
+    let asked: Vec<_> = asked.collect();
+    let until = Instant::now() + PATIENCE;
+    let (mut names, mut silent) = (BTreeSet::new(), Vec::new());
+    for (name, connection) in asked {
+        match connection.answer(until.saturating_duration_since(Instant::now())) {
+            Ok(_) => drop(names.insert(name.to_owned())),
+            Err(error) if is_gone(&error) => {}
+            Err(error) => silent.push(format!("LAN {name}: {error}")),
+        }
+    }
+    Ok((names, silent))
 }
 
 fn new_socket() -> Result<OwnedFd> {
@@ -259,5 +280,40 @@ mod tests {
             waiting.push(socket);
         }
         assert!(Connection::find(&lan).expect("an answer").is_none());
+    }
+
+    #[test]
+    fn many_who_take_no_one_in_are_waited_for_together() {
+        let lan = format!("test-many-full-{}", getpid());
+        let mut all = Vec::new();
+        for number in 0..10 {
+            let taken = listener(&lan, number);
+            listen(&taken, Backlog::new(0).expect("a length")).expect("a queue");
+            let first = new_socket().expect("a socket");
+            connect(first.as_raw_fd(), &address(&lan, number).expect("an address")).expect("room for one");
+            all.push((taken, first));
+        }
+        let there = listener(&lan, 10);
+        let numbers: Vec<_> = (0..=10).map(|number| (number, lan.as_str())).collect();
+        let begun = Instant::now();
+        assert_eq!(reach(&numbers).expect("an answer").len(), 1);
+        // One after the other they would take ten times as long.
+        assert!(begun.elapsed() < 5 * PATIENCE, "{:?}", begun.elapsed());
+        drop(there);
+    }
+
+    #[test]
+    fn who_is_let_in_late_is_reached() {
+        let lan = format!("test-late-room-{}", getpid());
+        let there = listener(&lan, 0);
+        listen(&there, Backlog::new(0).expect("a length")).expect("a queue");
+        let first = new_socket().expect("a socket");
+        connect(first.as_raw_fd(), &address(&lan, 0).expect("an address")).expect("room for one");
+        let reaches = std::thread::spawn({
+            let lan = lan.clone();
+            move || ours(&lan, &[0]).expect("an answer").len()
+        });
+        nix::sys::socket::accept4(&there, SockFlag::SOCK_CLOEXEC).expect("the first one");
+        assert_eq!(reaches.join().expect("no panic"), 1);
     }
 }

@@ -13,9 +13,10 @@ use std::{
     },
     path::PathBuf,
     process::{Child, Command, Stdio},
+    time::Duration,
 };
 
-use chain::{Doing, Error, Result};
+use chain::{Doing, Error, Result, wait_readable};
 use etherparse::{Icmpv6Type, PacketBuilder};
 use nix::{
     errno::Errno,
@@ -23,10 +24,11 @@ use nix::{
     libc,
     poll::{PollFd, PollFlags, PollTimeout, poll},
     sys::{
+        prctl::set_pdeathsig,
         signal::{SigSet, SigmaskHow, sigprocmask},
         socket::{AddressFamily, SockFlag, SockType, socketpair},
     },
-    unistd::pipe2,
+    unistd::{getpid, getppid, pipe2},
 };
 use rustix::process::{Pid, PidfdFlags, Signal, pidfd_open, pidfd_send_signal};
 
@@ -48,8 +50,8 @@ pub(crate) fn gateway(address: IpAddr) -> IpAddr {
     if address.is_ipv4() { GATEWAY.into() } else { GATEWAY_V6.into() }
 }
 
-/// Milliseconds in which it must have begun: it only opens some sockets.
-const PATIENCE: u16 = 20_000;
+/// How long it may take to begin: it only opens some sockets.
+const PATIENCE: Duration = Duration::from_secs(20);
 
 /// What it is to do.
 #[derive(Debug, Default)]
@@ -165,12 +167,12 @@ impl Passt {
         let none = SockFlag::empty();
         let (ours, theirs) = socketpair(AddressFamily::Unix, SockType::Stream, None, none).doing(doing)?;
         let (said, says) = pipe2(OFlag::O_CLOEXEC | OFlag::O_NONBLOCK).doing(doing)?;
-        let kept = theirs.as_raw_fd();
+        let (kept, supervisor) = (theirs.as_raw_fd(), getpid());
         let mut command = Command::new(program);
         command.args(wanted.words(&theirs)).current_dir("/");
         command.stdin(Stdio::null()).stdout(Stdio::null()).stderr(says);
         // SAFETY: system calls only, and the process has one thread.
-        unsafe { command.pre_exec(move || alone_with(kept)) };
+        unsafe { command.pre_exec(move || alone_with(kept, supervisor)) };
         let child = command.spawn().doing(doing)?;
         drop((command, theirs));
         let pid = Pid::from_child(&child);
@@ -191,23 +193,16 @@ impl Passt {
     }
 
     fn wait_for_answer(&self, stream: &OwnedFd) -> Result<()> {
-        let mut waited = [PollFd::new(stream.as_fd(), PollFlags::POLLIN)];
-        let ready = loop {
-            match poll(&mut waited, PollTimeout::from(PATIENCE)) {
-                Err(Errno::EINTR) => {}
-                done => break done.doing(|| "--up: wait for passt".into())?,
-            }
-        };
-        let is_gone = waited[0].revents().is_some_and(|events| events.contains(PollFlags::POLLHUP));
-        if ready > 0 && !is_gone {
-            return Ok(());
-        }
-        if ready == 0 {
+        if !wait_readable(stream.as_fd(), PATIENCE).doing(|| "--up: wait for passt".into())? {
             return Err(Error::new("--up", "passt does not answer"));
         }
+        let mut events = [PollFd::new(stream.as_fd(), PollFlags::POLLIN)];
+        poll(&mut events, PollTimeout::ZERO).doing(|| "--up: wait for passt".into())?;
+        if !events[0].revents().is_some_and(|events| events.contains(PollFlags::POLLHUP)) {
+            return Ok(());
+        }
         // What it says is there when it is gone.
-        let mut ended = [PollFd::new(self.process.as_fd(), PollFlags::POLLIN)];
-        let _ = poll(&mut ended, PollTimeout::from(PATIENCE));
+        wait_readable(self.process.as_fd(), PATIENCE).doing(|| "--up: wait for passt".into())?;
         let said = self.said();
         let error = Error::new("--up: passt", if said.is_empty() { "it has ended at once" } else { &said });
         Err(if said.contains("routable") { error.hint("is there a default route?") } else { error })
@@ -229,8 +224,14 @@ impl Passt {
     }
 }
 
-/// What a program gets of this process: the descriptors 0, 1, 2 and this one, and no signal held back.
-fn alone_with(kept: i32) -> std::io::Result<()> {
+/// What a program gets of this process: the descriptors 0, 1, 2 and this one, and no signal held back. Till it has begun
+/// and sees the end of its stream, it ends with this process. As root it becomes another user, of which the kernel forgets
+/// that (prctl(2)).
+fn alone_with(kept: i32, supervisor: nix::unistd::Pid) -> std::io::Result<()> {
+    set_pdeathsig(nix::sys::signal::Signal::SIGKILL)?;
+    if getppid() != supervisor {
+        chain::exit_now(chain::FAILED);
+    }
     sigprocmask(SigmaskHow::SIG_SETMASK, Some(&SigSet::empty()), None)?;
     let kept = u32::try_from(kept).unwrap_or(3);
     for (first, last) in [(3, kept - 1), (kept + 1, u32::MAX)] {

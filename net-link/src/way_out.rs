@@ -13,7 +13,7 @@ use nix::errno::Errno;
 use crate::{
     etc, gateway,
     interface::Route,
-    lan::Connection,
+    lan::{Connection, PATIENCE},
     message::Ask,
     passt::{self, Passt, Wanted},
     publish::Publish,
@@ -65,7 +65,7 @@ impl WayOut {
 
     /// In the caller's network, when the box has its link.
     pub(crate) fn start(&mut self, connection: &Connection, publish: &[Publish]) -> Result<()> {
-        let members = connection.members(&Ask::Own)?;
+        let members = connection.members(&Ask::Own, PATIENCE)?;
         let addresses = members.iter().flat_map(|member| &member.addresses);
         let nets: Vec<Net> = addresses.filter_map(|net| net.parse().ok()).collect();
         let wanted = Wanted {

@@ -271,3 +271,25 @@ fn an_ordinary_user_has_the_kernels_engine_in_a_user_namespace() {
     );
     run.success().stdout("reached\nlost\nreached\n").stderr("");
 }
+
+#[test]
+fn a_box_that_has_deleted_its_interface_is_named_and_the_others_are_changed() {
+    if !has_netem() {
+        return;
+    }
+    let scene = Scene::new();
+    let run = script(
+        &scene,
+        r"engine=(--engine kernel)
+           begin --lan lab name=a ip=10.9.0.1/24 -- bash -c 'echo ready; exec sleep 60'
+           begin --lan lab name=b ip=10.9.0.2/24 -- bash -c 'ip link del eth0; echo ready; exec sleep 60'
+           begin --lan lab name=c ip=10.9.0.3/24 -- bash -c 'echo ready; exec sleep 60'
+           net-link --set lab delay=1ms; echo $?
+           net-link --show lab | tr -s ' ' | cut -d ' ' -f 1,7-
+           finish 2>/dev/null",
+    );
+    let said = "net-link: the link of b: --engine kernel: queue packets with netem and tbf: No such device\n";
+    let told = String::from_utf8_lossy(&run.get_output().stderr).into_owned();
+    assert!(told.starts_with(said), "{told}");
+    run.stdout("125\nNAME LINK\na delay=1ms\nb up\nc delay=1ms\n");
+}

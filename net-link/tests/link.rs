@@ -353,3 +353,20 @@ fn a_dry_run_says_what_would_be_done_and_does_nothing() {
          run true\n",
     );
 }
+
+#[test]
+fn what_a_command_has_sent_last_arrives_though_it_has_ended() {
+    let scene = Scene::new();
+    let run = script(
+        &scene,
+        r#"ip link set lo up
+           perl -MSocket -e 'socket S, AF_INET, SOCK_DGRAM, 0; bind S, sockaddr_in(5000, INADDR_ANY); recv S, $_, 9, 0; print' >got & gets=$!
+           until [[ $(ss -Huln "sport = 5000") ]]; do :; done
+           net-link ip=10.9.0.2/24 out.delay=400ms -- bash -c '
+               until busybox ping -c 1 10.9.0.1 >/dev/null; do :; done; echo last >/dev/udp/10.9.0.1/5000'
+           read -rt 20 < <(tail -f --pid=$gets got); cat got; kill $gets 2>/dev/null
+           # It is not waited for longer than a second, nor when it is ended.
+           net-link ip=10.9.0.2/24 out.delay=1m -- busybox ping -c 1 -W 1 10.9.0.1 >/dev/null; echo $?"#,
+    );
+    run.success().stdout("last\n1\n");
+}

@@ -15,6 +15,7 @@ use super::{
 };
 use crate::{
     engine, hosts,
+    lane::Nanos,
     message::{Answer, Ask, Member},
     script::Step,
     switch::{Id, Who},
@@ -24,6 +25,9 @@ use crate::{
 
 /// Where addresses come from that nobody has named: 10.86.0.0/16.
 const SUBNET: (Ipv4Addr, u8) = (Ipv4Addr::new(10, 86, 0, 0), 16);
+
+/// How long it is waited for what a box has sent: a second.
+const MOST_PATIENCE: Nanos = 1_000_000_000;
 
 impl Holder {
     pub(super) fn answer(&mut self, number: u32, ask: Ask, descriptors: Vec<OwnedFd>) -> Result<Vec<Answer>> {
@@ -37,22 +41,50 @@ impl Holder {
             Ask::Change { of, words } => self.change(of.as_deref(), &words).map(|()| vec![Answer::Done]),
             Ask::LeadOut => self.lead_out(number, descriptors).map(|()| vec![Answer::Done]),
             Ask::Own => {
-                let links =
-                    self.clients.get(&number).map(|client| client.links.as_slice()).unwrap_or_default();
+                let links = self.links(number);
                 Ok(self.members(|id| links.contains(&id)))
             }
             Ask::Members => Ok(self.members(|_| true)),
-            Ask::Leave => {
-                // Each is told of while it is known whose it is.
-                let links = self.clients.get(&number).map(|client| client.links.clone()).unwrap_or_default();
-                let answers = self.members(|id| links.contains(&id));
-                for id in links {
-                    self.remove(id);
+            Ask::Leave { arrives } => {
+                let links = self.links(number);
+                self.take_all(&links);
+                let until = self.switch.sent_until(&links).filter(|_| arrives && links.len() > 1);
+                if let Some(until) = until {
+                    // It is answered then.
+                    self.leaving.push((until.min(now() + MOST_PATIENCE), number));
+                    return Ok(Vec::new());
                 }
-                if let Some(client) = self.clients.get_mut(&number) {
-                    client.links.clear();
-                }
-                Ok(answers)
+                Ok(self.leave(number))
+            }
+        }
+    }
+
+    fn links(&self, number: u32) -> Vec<Id> {
+        self.clients.get(&number).map(|client| client.links.clone()).unwrap_or_default()
+    }
+
+    /// Takes a client's links away. Each is told of while it is known whose it is.
+    fn leave(&mut self, number: u32) -> Vec<Answer> {
+        let links = self.links(number);
+        let answers = self.members(|id| links.contains(&id));
+        for id in links {
+            self.remove(id);
+        }
+        if let Some(client) = self.clients.get_mut(&number) {
+            client.links.clear();
+        }
+        answers
+    }
+
+    /// Lets those go of whom all has arrived.
+    pub(super) fn let_go(&mut self) {
+        let now = now();
+        let (due, later) = std::mem::take(&mut self.leaving).into_iter().partition(|(at, _)| *at <= now);
+        self.leaving = later;
+        for (_, number) in due {
+            let answers = self.leave(number);
+            if self.say(number, &answers).is_err() {
+                self.drop_client(number);
             }
         }
     }
@@ -117,7 +149,13 @@ impl Holder {
     }
 
     pub(super) fn remove(&mut self, id: Id) {
-        self.switch.remove(id);
+        if let Some(wire) = self.switch.remove(id) {
+            // Who has sent a descriptor may have it yet, and then closing it here does not end that it is looked at.
+            let world = wire.world.as_ref().map(|world| &world.socket);
+            for descriptor in wire.frames.iter().chain(world) {
+                let _ = epoll::delete(&self.epoll, descriptor);
+            }
+        }
         self.hosts.remove(id);
     }
 
@@ -189,22 +227,31 @@ impl Holder {
         }
         let mut before = Vec::new();
         for (id, who, condition, _) in self.switch.members().filter(|(id, ..)| ids.contains(id)) {
-            before.push((id, condition));
+            before.push((id, who.label(), condition));
             let mut after = condition;
             after.change_all(&words);
             after.check(&words).map_err(|error| error.within(&format!("the link of {}", who.label())))?;
             if self.switch.far_of(id).is_some_and(|wire| wire.queues.is_some()) {
-                engine::check(&after, false)?;
+                engine::check_kernel(&after, false)?;
+            } else {
+                engine::check_user(&after)?;
             }
         }
-        for (id, condition) in before {
+        // One of which the kernel does not take it, as the box has deleted its interface, keeps no other from having it.
+        let mut failed = Vec::new();
+        for (id, label, condition) in before {
             self.switch.change(Some(id), &words);
             if let Err(error) = self.obeyed(id) {
                 self.switch.restore(id, condition);
-                return Err(error);
+                failed.push((label, error));
             }
         }
-        Ok(())
+        let labels: Vec<_> = failed.iter().map(|(label, _)| label.as_str()).collect();
+        let labels = labels.join(", ");
+        match failed.into_iter().next() {
+            Some((_, error)) => Err(error.within(&format!("the link of {labels}"))),
+            None => Ok(()),
+        }
     }
 
     /// Those that are wanted, and an end.

@@ -35,6 +35,9 @@ use crate::{
 /// Frames that are taken from one interface before others have their turn.
 const AT_ONCE: usize = 64;
 
+/// After which nobody is taken in for want of descriptors before it is tried again: a tenth of a second.
+const PAUSE: Nanos = 100_000_000;
+
 /// Who asks.
 struct Client {
     socket: OwnedFd,
@@ -85,7 +88,11 @@ pub(crate) struct Holder {
     /// When the timer is set to.
     armed: Option<Nanos>,
     listener: Option<OwnedFd>,
+    /// When it is looked at again, if it is not meanwhile.
+    listens_again: Option<Nanos>,
     clients: BTreeMap<u32, Client>,
+    /// Who is let go when.
+    leaving: Vec<(Nanos, u32)>,
     next_client: u32,
     switch: Switch<Wire>,
     hosts: Hosts,
@@ -115,7 +122,9 @@ impl Holder {
             timer,
             armed: None,
             listener,
+            listens_again: None,
             clients: BTreeMap::new(),
+            leaving: Vec::new(),
             next_client: 0,
             switch: Switch::new(),
             hosts: Hosts::default(),
@@ -131,6 +140,8 @@ impl Holder {
         while !self.clients.is_empty() {
             self.switch.run(now());
             self.tell_notes();
+            self.let_go();
+            self.listen_again();
             self.set_timer()?;
             match epoll::wait(&self.epoll, spare_capacity(&mut events), None) {
                 Ok(_) | Err(rustix::io::Errno::INTR) => {}
@@ -153,7 +164,8 @@ impl Holder {
     }
 
     fn set_timer(&mut self) -> rustix::io::Result<()> {
-        let next = self.switch.next_time();
+        let leaving = self.leaving.iter().map(|(at, _)| *at);
+        let next = self.switch.next_time().into_iter().chain(self.listens_again).chain(leaving).min();
         if next == self.armed {
             return Ok(());
         }
@@ -167,10 +179,28 @@ impl Holder {
         Ok(())
     }
 
+    fn listen_again(&mut self) {
+        if self.listens_again.is_some_and(|at| at <= now()) {
+            self.listens_again = None;
+            if let Some(listener) = &self.listener {
+                let _ = epoll::modify(&self.epoll, listener, Source::Listener.data(), EventFlags::IN);
+            }
+        }
+    }
+
     fn accept(&mut self) {
         let Some(listener) = &self.listener else { return };
         let flags = SockFlag::SOCK_CLOEXEC;
-        let Ok(socket) = accept4(listener, flags) else { return };
+        let socket = match accept4(listener, flags) {
+            Ok(socket) => socket,
+            Err(Errno::EMFILE | Errno::ENFILE | Errno::ENOBUFS | Errno::ENOMEM) => {
+                // Who waits there would wake this process again and again.
+                let _ = epoll::modify(&self.epoll, listener, Source::Listener.data(), EventFlags::empty());
+                self.listens_again = Some(now() + PAUSE);
+                return;
+            }
+            Err(_) => return,
+        };
         // Anybody can connect to such a socket; only the LAN's owner is listened to.
         if is_ours(&socket) {
             let pid = peer(&socket).map_or(0, |peer| peer.pid());
@@ -185,6 +215,16 @@ impl Holder {
         epoll::add(&self.epoll, &socket, Source::Client(number).data(), EventFlags::IN)?;
         self.clients.insert(number, Client { socket, pid, links: Vec::new(), answers: VecDeque::new() });
         Ok(())
+    }
+
+    /// What is still to be read of what boxes have sent; not for ever, as they may send on.
+    fn take_all(&mut self, links: &[Id]) {
+        let mut buffer = vec![0; frame::MOST];
+        for id in links {
+            for _ in 0..AT_ONCE {
+                self.take(*id, &mut buffer);
+            }
+        }
     }
 
     /// All frames that a box has sent, or many of them.
@@ -218,6 +258,7 @@ impl Holder {
             wire.world = Some(world);
             return;
         }
+        let _ = epoll::delete(&self.epoll, &world.socket);
         self.say_to_owner(id, Answer::NoWayOut);
     }
 
@@ -329,6 +370,31 @@ mod tests {
         let refused = holder.answer(0, ask, vec![file]).expect_err("refused");
         assert_eq!(refused.errno(), Some(Errno::EPERM));
         assert_eq!(holder.switch.members().count(), 0);
+    }
+
+    #[test]
+    fn what_a_client_keeps_of_a_link_that_it_has_left_wakes_nobody() {
+        let (mut holder, _ours) = lan();
+        let flags = SockFlag::SOCK_CLOEXEC;
+        let pair = socketpair(AddressFamily::Unix, SockType::SeqPacket, None, flags);
+        let (frames, theirs) = pair.expect("a pair of sockets");
+        let kept = theirs.try_clone().expect("a copy");
+        let ask = Ask::Join {
+            words: vec!["ip=10.9.0.1/24".into()],
+            steps: Vec::new(),
+            is_host: false,
+            other: None,
+            kernel: None,
+            has_hosts: false,
+        };
+        holder.answer(0, ask, vec![theirs]).expect("joined");
+        holder.answer(0, Ask::Leave { arrives: true }, Vec::new()).expect("left");
+        nix::unistd::write(&frames, b"a frame").expect("sent");
+        let mut events = Vec::with_capacity(8);
+        let moment = Timespec { tv_sec: 0, tv_nsec: 0 };
+        epoll::wait(&holder.epoll, spare_capacity(&mut events), Some(&moment)).expect("events");
+        assert!(events.is_empty());
+        drop(kept);
     }
 
     #[test]

@@ -8,7 +8,7 @@ use std::{
     time::SystemTime,
 };
 
-use chain::{Error, Result};
+use chain::{Doing, Error, Result};
 use rustix::io::write;
 
 use crate::{
@@ -104,11 +104,13 @@ pub(super) fn wire(
     if let Some(frames) = &frames {
         rustix::io::ioctl_fionbio(frames, true).map_err(|_| missing())?;
     }
-    let of = |name| Ok::<_, Error>(Other { route: Route::from_descriptor(next()?), name });
+    let route =
+        |descriptor| Route::from_descriptor(descriptor).doing(|| "join the LAN: take rtnetlink".into());
+    let of = |name| Ok::<_, Error>(Other { route: route(next()?)?, name });
     let other = other.map(of).transpose()?;
     let queues = match (kernel, &other) {
         (Some(kernel), Some(other)) => {
-            let near = Route::from_descriptor(descriptors.next().ok_or_else(missing)?);
+            let near = route(descriptors.next().ok_or_else(missing)?)?;
             let mtu = words.iter().find_map(|word| if let Word::Mtu(mtu) = word { Some(*mtu) } else { None });
             let far = (&other.route, other.name.as_str());
             Some(Queues::new((near, &kernel.name), far, mtu.unwrap_or(USUAL_MTU), is_alone)?)
