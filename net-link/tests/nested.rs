@@ -9,7 +9,7 @@ use lab::{Lab, script};
 fn a_box_in_a_box_reaches_its_caller_and_not_itself() {
     Lab::each(|lab| {
         let run = lab.script(
-            r#"net-link "${engine[@]}" -- net-link "${engine[@]}" -- bash -c '
+            r#"net-link -- net-link "${engine[@]}" -- bash -c '
                    ip -4 -brief address show dev eth0 | tr -s " " | cut -d " " -f 3
                    gateway=$(ip route show default | cut -d " " -f 3); echo "$gateway"
                    busybox ping -c 1 -W 5 "$gateway" >/dev/null && echo reached'"#,
