@@ -73,8 +73,14 @@ pub(crate) fn pairs(name: &str) -> impl Iterator<Item = (Net, Net)> {
 }
 
 #[cfg(test)]
-mod tests {
+pub(crate) mod tests {
     use super::*;
+
+    /// A network as the kernel may tell of it, which no box could have.
+    pub(crate) fn net(text: &str) -> Net {
+        let (address, prefix) = text.split_once('/').expect("a prefix");
+        Net { address: address.parse().expect("an address"), prefix: prefix.parse().expect("a number") }
+    }
 
     #[test]
     fn a_neighbour_is_in_the_network_and_another() {
@@ -103,7 +109,7 @@ mod tests {
 
     #[test]
     fn networks_overlap_where_the_shorter_prefix_is_the_same() {
-        let of = |one: &str, other: &str| overlap(one.parse().expect("a net"), other.parse().expect("a net"));
+        let of = |one: &str, other: &str| overlap(net(one), net(other));
         assert!(
             of("10.9.0.1/24", "10.9.0.9/30")
                 && of("10.9.0.1/32", "10.9.0.1/32")

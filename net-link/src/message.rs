@@ -18,9 +18,9 @@ use nix::{
 };
 use rustix::{
     cmsg_space,
+    fs::{MemfdFlags, memfd_create},
     net::{RecvAncillaryBuffer, RecvAncillaryMessage, RecvFlags, ReturnFlags, recvmsg},
 };
-use rustix::fs::{MemfdFlags, memfd_create};
 use serde::{Deserialize, Serialize, de::DeserializeOwned};
 
 use crate::switch::Passed;

@@ -92,9 +92,10 @@ fn of_route(message: &RouteMessage) -> Option<Net> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::address::tests::net;
 
     fn nets(texts: &[&str]) -> Vec<Net> {
-        texts.iter().map(|text| text.parse().expect("a net")).collect()
+        texts.iter().map(|text| net(text)).collect()
     }
 
     fn pair_of(own: &[&str], routes: &[&str], name: &str) -> Option<String> {
