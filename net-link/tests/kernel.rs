@@ -285,7 +285,7 @@ fn a_box_that_has_deleted_its_interface_is_named_and_the_others_are_changed() {
            begin --lan lab name=b ip=10.9.0.2/24 -- bash -c 'ip link del eth0; echo ready; exec sleep 60'
            begin --lan lab name=c ip=10.9.0.3/24 -- bash -c 'echo ready; exec sleep 60'
            net-link --set lab delay=1ms; echo $?
-           net-link --show lab | tr -s ' ' | cut -d ' ' -f 1,7-
+           net-link --show lab | tr -s ' ' | cut -d ' ' -f 1,8-
            finish 2>/dev/null",
     );
     let said = "net-link: the link of b: --engine kernel: queue packets with netem and tbf: No such device\n";
