@@ -100,10 +100,10 @@ impl Plan {
             self.attend(launch, child)
         });
         // Nobody needs to be told that it was ended while it waited for something.
-        let ending = match (ending, signals::ending()) {
-            (Err(error), Some(signal)) if error.errno() == Some(Errno::EINTR) => Ok(Ending::Killed(signal)),
-            (ending, _) => ending,
-        };
+        let ending = ending.or_else(|error| {
+            let signal = if error.errno() == Some(Errno::EINTR) { signals::ending() } else { None };
+            signal.map(Ending::Killed).ok_or(error)
+        });
         let pid = child.as_ref().map(Child::pid);
         let released = child.as_ref().is_some_and(Child::was_released) && ending.is_ok();
         // Whatever failed, no child outlives this: dropping it kills and reaps it.
