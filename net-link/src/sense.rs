@@ -6,6 +6,7 @@ use chain::{Error, Result, Size};
 
 use crate::{
     NetLink,
+    address::overlap,
     quality::{Chance, Quality, Trait},
     words::{Condition, Direction, Net, Word},
 };
@@ -86,16 +87,6 @@ impl Net {
     fn is_alone(self) -> bool {
         self.prefix == if self.address.is_ipv4() { 32 } else { 128 }
     }
-
-    /// Whether an address is one of its.
-    fn has(self, address: IpAddr) -> bool {
-        let differ = match (self.address, address) {
-            (IpAddr::V4(one), IpAddr::V4(other)) => (u32::from(one) ^ u32::from(other)).leading_zeros(),
-            (IpAddr::V6(one), IpAddr::V6(other)) => (u128::from(one) ^ u128::from(other)).leading_zeros(),
-            _ => return false,
-        };
-        differ >= self.prefix.into()
-    }
 }
 
 /// Fails for addresses of a box that do not go together. With a way out the gateway need not be in a network of its.
@@ -114,11 +105,15 @@ pub(crate) fn check_addresses(words: &[Word], leads_out: bool) -> Result<()> {
     });
     for gateway in gateways {
         let wrong = |why: &str| Error::new(format!("gw={gateway}"), why);
-        for net in nets.iter().filter(|net| net.has(gateway)) {
+        for net in &nets {
+            let as_box = Net { address: gateway, ..*net };
+            if !overlap(*net, as_box) {
+                continue;
+            }
             if net.address == gateway {
                 return Err(wrong("this is the box's own address").hint("name another one of its network"));
             }
-            if let Some(why) = (Net { address: gateway, ..*net }).is_unfit() {
+            if let Some(why) = as_box.is_unfit() {
                 return Err(wrong(why));
             }
         }

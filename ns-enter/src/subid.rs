@@ -141,6 +141,15 @@ struct Part {
     count: u32,
 }
 
+impl Part {
+    /// Parses `FIRST:COUNT`, as it stands at the end of a line.
+    fn parse(text: &str) -> Option<Self> {
+        let (first, count) = text.trim_end().split_once(':')?;
+        let (first, count): (u32, u32) = (first.parse().ok()?, count.parse().ok()?);
+        (count > 0 && first.checked_add(count).is_some()).then_some(Self { first, count })
+    }
+}
+
 /// Ids that a file gives to a user.
 #[derive(Debug)]
 struct Line {
@@ -172,11 +181,7 @@ fn parse(text: &str) -> Result<Vec<Line>, (usize, &'static str)> {
         if !is_roots && (user.starts_with('#') || !ids.contains(':')) {
             continue;
         }
-        let ids = ids.trim_end().split_once(':').and_then(|(first, count)| {
-            let (first, count): (u32, u32) = (first.parse().ok()?, count.parse().ok()?);
-            (count > 0 && first.checked_add(count).is_some()).then_some(Part { first, count })
-        });
-        match ids {
+        match Part::parse(ids) {
             Some(ids) if is_roots == is_root(user) => lines.push(Line { user: user.to_owned(), ids }),
             _ => return Err((at + 1, "it is not of the form USER:FIRST:COUNT, such as root:100000:65536")),
         }
@@ -215,24 +220,23 @@ fn read(file: &str) -> Result<String> {
     Ok(String::from_utf8_lossy(&bytes).into_owned())
 }
 
-/// First id and count of each line that is this user's, by name or by number.
-fn given(text: &str, name: Option<&str>, uid: u32) -> Vec<(u32, u32)> {
+/// What each line gives that is this user's, by name or by number.
+fn given(text: &str, name: Option<&str>, uid: u32) -> Vec<Part> {
     let line = |line: &str| {
-        let [user, first, count] = line.split(':').collect::<Vec<_>>()[..] else { return None };
+        let (user, ids) = line.split_once(':')?;
         let is_users = Some(user) == name || user.parse() == Ok(uid);
-        let (first, count): (u32, u32) = (first.parse().ok()?, count.trim_end().parse().ok()?);
-        (is_users && count > 0 && first.checked_add(count).is_some()).then_some((first, count))
+        Part::parse(ids).filter(|_| is_users)
     };
     text.lines().filter_map(line).collect()
 }
 
 /// The own id as 0, and after it what is given, one after the other.
-fn lined_up(own: u32, given: &[(u32, u32)]) -> Vec<Range> {
+fn lined_up(own: u32, given: &[Part]) -> Vec<Range> {
     let mut ranges = vec![Range { inside: 0, outside: own, count: 1 }];
     let mut next = 1_u32;
-    for (outside, count) in given {
-        let Some(end) = next.checked_add(*count) else { break };
-        ranges.push(Range { inside: next, outside: *outside, count: *count });
+    for Part { first, count } in given.iter().copied() {
+        let Some(end) = next.checked_add(count) else { break };
+        ranges.push(Range { inside: next, outside: first, count });
         next = end;
     }
     ranges
@@ -246,16 +250,20 @@ mod tests {
     const SUBUID: &str =
         "root:1:2\nann:100000:65536\nbob:200000:65536\n1000:300000:10\n# ann:5:5\nann:x:1\nann:7:0\n";
 
+    fn part((first, count): (u32, u32)) -> Part {
+        Part { first, count }
+    }
+
     #[test]
     fn a_users_lines_are_found_by_name_and_by_number() {
-        assert_eq!(given(SUBUID, Some("ann"), 1000), [(100_000, 65536), (300_000, 10)]);
-        assert_eq!(given(SUBUID, None, 1000), [(300_000, 10)]);
+        assert_eq!(given(SUBUID, Some("ann"), 1000), [part((100_000, 65536)), part((300_000, 10))]);
+        assert_eq!(given(SUBUID, None, 1000), [part((300_000, 10))]);
         assert_eq!(given(SUBUID, Some("eve"), 7), []);
     }
 
     #[test]
     fn the_own_id_is_root_and_the_others_follow_without_a_gap() {
-        let ranges = lined_up(1000, &[(100_000, 65536), (300_000, 10)]);
+        let ranges = lined_up(1000, &[part((100_000, 65536)), part((300_000, 10))]);
         let shown: Vec<_> = ranges.iter().map(ToString::to_string).collect();
         assert_eq!(shown, ["0:1000:1", "1:100000:65536", "65537:300000:10"]);
     }
@@ -308,7 +316,7 @@ mod tests {
     #[test]
     fn what_is_free_is_found_also_in_the_middle_of_a_range() {
         let others = [(0, 1), (1, 1000), (60_000, 10), (165_536, 65_536), (300_000, 1)];
-        let others = others.map(|(first, count)| Part { first, count });
+        let others = others.map(part);
         let free = |first, count| first_free(Part { first, count }, &others, 65_536);
         assert_eq!(free(100_000, 65_536), Some(100_000));
         assert_eq!(free(60_000, 200_000), Some(60_010));
