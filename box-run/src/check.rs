@@ -139,7 +139,7 @@ fn seccomp() -> Line {
 /// Tried with a mount of the root that nobody sees.
 fn id_mapped() -> Line {
     let try_it = || -> Result<()> {
-        let map = chain::id_map("0 1 1\n")?;
+        let map = chain::IdMap(vec![[0, 1, 1]]).namespace()?;
         let tree = copy_tree(Path::new("/"), false)?;
         let id_map = Some(std::os::fd::AsFd::as_fd(&map));
         let wanted = Attributes { set: MountAttrFlags::empty(), id_map, ..Attributes::default() };

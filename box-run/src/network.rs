@@ -144,13 +144,9 @@ pub(crate) fn in_front(
     }
     if priv_drop::is_admin() {
         let why = "the LAN of a chain would be another user's, or its link have no way to the caller";
-        let error = Error::new(if is_mapped { "--print" } else { "--print --ns user" }, why);
-        let hint = "leave out --print, or the link";
-        return Err(if is_mapped {
-            error.hint(format!("{hint}, or add --allow-host-root"))
-        } else {
-            error.hint(hint)
-        });
+        let (what, or) =
+            if is_mapped { ("--print", ", or add --allow-host-root") } else { ("--print --ns user", "") };
+        return Err(Error::new(what, why).hint(format!("leave out --print, or the link{or}")));
     }
     let user = Namespaces { map: wanted.map.clone(), ..Namespaces::default() }.with_new(Kind::User);
     let details = ns_enter::Details {

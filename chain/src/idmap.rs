@@ -19,7 +19,7 @@ use crate::{
 
 /// A user namespace in which users and groups are mapped by `map`, in the lines of user_namespaces(7),
 /// "User and group ID mappings". It lives as long as the descriptor, or a mount that was made with it.
-pub fn id_map(map: &str) -> Result<OwnedFd> {
+fn id_map(map: &str) -> Result<OwnedFd> {
     if !signals::proc_is_ours() {
         return Err(Error::new("id map", "/proc is missing, or that of another pid namespace"));
     }

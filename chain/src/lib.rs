@@ -69,7 +69,7 @@ pub use cli::{
 };
 pub use counted::counts_processes;
 pub use error::{Doing, Error, FAILED, NOT_FOUND, NOT_RUNNABLE, Remedy, Result, errno, one_line};
-pub use idmap::{IdMap, id_map, owners_mapped};
+pub use idmap::{IdMap, owners_mapped};
 pub use link::{Birth, Ended, Ending, Launch, Link, Links, Propagation, Timeout};
 pub use loopback::set_loopback_up;
 pub use modes::with_exact_modes;

@@ -44,8 +44,7 @@ impl Owners<'_> {
 /// Fails unless an upper directory is of one as whom owners are shown: whose it is must be seen by those who make changes.
 pub(crate) fn check_upper(map: &IdMap, upper: impl AsFd, path: &Path) -> Result<()> {
     let shown = format!("upper layer {}", path.display());
-    let found = fstat(&upper).doing(|| shown.clone())?;
-    let (user, group) = (found.st_uid, found.st_gid);
+    let (user, group) = owner(upper).doing(|| shown.clone())?;
     if map.shows_as(user) && map.shows_as(group) {
         return Ok(());
     }
@@ -61,8 +60,7 @@ pub(crate) fn check_upper(map: &IdMap, upper: impl AsFd, path: &Path) -> Result<
 /// Fails if the owner of the topmost layer, which is that of the whole, would be shown as nobody.
 pub(crate) fn check_lower(map: &IdMap, lower: impl AsFd, path: &Path) -> Result<()> {
     let shown = format!("lower layer {}", path.display());
-    let found = fstat(&lower).doing(|| shown.clone())?;
-    let (user, group) = (found.st_uid, found.st_gid);
+    let (user, group) = owner(lower).doing(|| shown.clone())?;
     if map.shown(user).is_some() && map.shown(group).is_some() {
         return Ok(());
     }
@@ -73,3 +71,8 @@ pub(crate) fn check_lower(map: &IdMap, lower: impl AsFd, path: &Path) -> Result<
 
 /// What goes on without a map.
 const UNMAPPED: &str = "box-run --allow-host-root";
+
+/// The user and the group to whom it belongs.
+fn owner(dir: impl AsFd) -> rustix::io::Result<(u32, u32)> {
+    fstat(dir).map(|found| (found.st_uid, found.st_gid))
+}
